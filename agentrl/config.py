@@ -1,0 +1,220 @@
+"""What a run can be told; resolved once, frozen, shown, and written to config.yaml, which alone repeats the run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from agentrl.settings import from_mapping, merge, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which model is trained or evaluated."""
+
+    name: str = "tiny"
+    """`tiny`, a folder, or a Hugging Face hub id."""
+    dtype: Literal["auto", "float32", "bfloat16", "float64"] = "auto"
+    """auto: bfloat16 on a GPU, float32 on a CPU."""
+    device: str = "auto"
+    """auto: cuda where there is one, cpu otherwise."""
+    lora: int = 0
+    """Rank of a LoRA adapter; 0 trains all weights."""
+    lora_alpha: float = 32.0
+    """Scale of the adapter."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model; never unless you name it."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+
+    def __post_init__(self) -> None:
+        require(self.lora >= 0, f"lora is {self.lora}; it must be 0 (off) or a rank")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """How episodes are played."""
+
+    tasks_per_step: int = 16
+    """Tasks drawn for a step."""
+    group_size: int = 8
+    """Episodes played of the same task; 1 switches group comparison off."""
+    max_turns: int = 50
+    """An episode is cut, and marked as cut, after this many turns."""
+    max_context: int = 4096
+    """An episode ends with `context_limit` where prompt and reply would need more tokens than this."""
+    max_episode_tokens: int = 0
+    """An episode ends with `token_limit` after this many sampled tokens; 0: no limit."""
+    max_new_tokens: int = 256
+    """A reply is cut after this many tokens."""
+    temperature: float = 1.0
+    """Of the sampling; log-probs are taken at this temperature as well. 0 is greedy."""
+    top_p: float = 1.0
+    """Nucleus sampling; below 1 it is refused in training, whose log-probs would be biased."""
+    top_k: int = 0
+    """Sample among the k likeliest tokens; not 0 it is refused in training."""
+    constrain: Literal["none", "admissible"] = "none"
+    """admissible: replies are sampled among the world's admissible actions, token by token, trainer included."""
+    patience: int = 0
+    """An episode ends as `gave_up` after this many refused actions in a row; 0: never."""
+    concurrency: int = 128
+    """Episodes in play at once."""
+    workers: int = 0
+    """Processes for synchronous worlds; 0: one a core, at most 8."""
+    episodes_per_worker: int = 500
+    """A worker process is replaced after this many episodes: some engines leak."""
+    tries: int = 3
+    """An episode that ends by an infrastructure failure is played again, up to this many times in all."""
+    reset_seconds: float = 120.0
+    """Deadline of a world's reset."""
+    step_seconds: float = 30.0
+    """Deadline of a world's step."""
+    generate_seconds: float = 600.0
+    """Deadline of one reply."""
+    episode_seconds: float = 0.0
+    """World time after which an episode ends with `time_limit`; 0: no limit."""
+    deterministic: bool = False
+    """Decode each episode alone, so that sampled tokens do not depend on what else is in the batch; slow."""
+    env_seed: Literal["task", "rollout"] = "task"
+    """task: all rollouts of a task meet the same chance; rollout: each its own."""
+
+    def __post_init__(self) -> None:
+        for name in ("tasks_per_step", "group_size", "max_turns", "max_new_tokens", "concurrency", "tries"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("reset_seconds", "step_seconds", "generate_seconds"):
+            require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ("max_episode_tokens", "patience", "workers", "top_k", "episode_seconds"):
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
+        require(self.max_context >= 16, f"max_context is {self.max_context}; it must be at least 16")
+        require(self.temperature >= 0, f"temperature is {self.temperature}; it must not be negative")
+        require(0 < self.top_p <= 1, f"top_p is {self.top_p}; it must be above 0 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How weights are changed."""
+
+    steps: int = 100
+    """Steps of the run: a rollout and its updates each."""
+    epochs: int = 1
+    """Passes over each rollout."""
+    minibatches: int = 1
+    """Optimiser steps a pass."""
+    micro_batch_tokens: int = 16384
+    """Tokens of one forward pass; changes memory and speed, never the gradient."""
+    lr: float = 1e-6
+    """Peak learning rate."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """Of the learning rate after the warm-up."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises to its peak."""
+    final_lr: float = 0.0
+    """Learning rate at the last step, as a share of the peak; linear and cosine."""
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    """muon: orthogonalised momentum for the hidden matrices, AdamW for the rest."""
+    muon_lr: float = 0.02
+    """Learning rate of the hidden matrices under muon."""
+    betas: tuple[float, ...] = (0.9, 0.999)
+    """AdamW's decay rates."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm; 0: never."""
+    overlong: Literal["mask", "penalise", "keep"] = "mask"
+    """Episodes cut by context_limit or token_limit: carry no loss, carry it as failures, or as they are."""
+    turn_limit_bootstraps: bool = False
+    """Treat the turn limit as a cut of an endless task, not as its end."""
+    singleton: Literal["zero", "raw"] = "zero"
+    """What a group of one member gets: no advantage, or its raw return."""
+    layout: Literal["episode", "turn"] = "episode"
+    """An append-only episode as one sequence, or as a sequence a turn; the same gradient."""
+    passes: Literal["auto", "two"] = "auto"
+    """auto: one pass where the objective allows it; two: always gather the log-probs first."""
+    keep_checkpoints: int = 1
+    """Latest checkpoints that are kept, beside the best."""
+    checkpoint_every: int = 5
+    """Steps between checkpoints; the last step always has one."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "epochs", "minibatches", "micro_batch_tokens", "keep_checkpoints", "checkpoint_every"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("lr", "muon_lr", "weight_decay", "max_grad_norm", "warmup_steps", "final_lr"):
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
+        require(len(self.betas) == 2, f"betas is {self.betas}; it must be two numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """How the policy is judged while it trains."""
+
+    split: str = "auto"
+    """Task panel; auto: the world's split for validation on what was never seen."""
+    every: int = 10
+    """Steps between validations; 0: only before and after."""
+    num_tasks: int = 64
+    """Tasks of the panel, spread over it."""
+    final_tasks: int = 0
+    """Tasks of the panel before the first and after the last step; 0: as in between."""
+    temperature: float = 1.0
+    """Of the sampling."""
+    greedy: bool = True
+    """Judge the greedy policy too, before the first and after the last step."""
+    seed: int = 1
+    """Its own seed: the same chance at every validation."""
+
+    def __post_init__(self) -> None:
+        require(self.every >= 0, f"every is {self.every}; it must not be negative")
+        require(self.num_tasks >= 0, f"num_tasks is {self.num_tasks}; it must not be negative")
+        require(self.temperature >= 0, f"temperature is {self.temperature}; it must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole run."""
+
+    env: str = "alfworld"
+    """The world: a registered name, or module:attribute."""
+    env_settings: dict[str, Any] = field(default_factory=dict)
+    """The world's own settings (agentrl tasks ENV --help)."""
+    algo: str = "grpo"
+    """The algorithm; stands for its composition of parts."""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """Parts in place of the algorithm's own, as {advantage: leave-one-out, modifiers: [+empg]}; a leading + appends."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of parts, as {ppo-clip: {clip_high: 0.28}}."""
+    curriculum: str = "uniform"
+    """Which tasks come next."""
+    curriculum_settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the curriculum."""
+    memory: str = "full"
+    """What the agent sees of earlier turns."""
+    memory_settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the memory."""
+    format: str = "tags"
+    """How a view becomes messages and a reply becomes an action."""
+    format_settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of the format."""
+    demonstrations: int = 0
+    """For algorithms that learn from demonstrations: episodes of the world's expert; 0: as many as the split has."""
+    train_split: str = "train"
+    """Task panel that is trained on."""
+    model: ModelConfig = ModelConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    validation: ValidationConfig = ValidationConfig()
+    seed: int = 0
+    """Everything random follows from it."""
+    threads: int = 0
+    """CPU threads of the model; 0: one a core."""
+    run_dir: str = ""
+    """Where the run is written; empty: runs/ENV-ALGO-SEED, numbered."""
+
+
+def resolve(*layers: Mapping[str, Any]) -> RunConfig:
+    """The configuration of several layers, later ones win: default < model's own < file < --set < flag.
+
+    Raises ConfigError for what is unknown or cannot be.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = merge(merged, layer)
+    return from_mapping(RunConfig, merged)

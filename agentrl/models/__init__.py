@@ -1,0 +1,1 @@
+"""Models: loading, tokenising and rendering, heads, adapters, saving."""

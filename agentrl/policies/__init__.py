@@ -1,0 +1,1 @@
+"""Policies: whatever replies to a view."""

@@ -1,0 +1,129 @@
+"""Turns a name into the thing it stands for: one literal table a kind, entry points for third parties, `module:name`."""
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from agentrl.errors import MissingDependency, UnknownName, missing_package, unknown_name
+
+TABLES: dict[str, dict[str, str]] = {
+    "env": {
+        "guess": "agentrl.envs.guess",
+        "alfworld": "agentrl.envs.alfworld",
+    },
+    "memory": {
+        "full": "agentrl.memory.full:Full",
+        "window": "agentrl.memory.window:Window",
+        "workspace": "agentrl.memory.workspace:Workspace",
+    },
+    "format": {
+        "action": "agentrl.prompts.action:BareAction",
+        "tags": "agentrl.prompts.tags:Tags",
+        "report": "agentrl.prompts.report:ReportAndAction",
+    },
+    "algorithm": {
+        "sft": "agentrl.trainers.algorithms.sft:SFT",
+        "reinforce": "agentrl.trainers.algorithms.reinforce:REINFORCE",
+        "rloo": "agentrl.trainers.algorithms.rloo:RLOO",
+        "grpo": "agentrl.trainers.algorithms.grpo:GRPO",
+        "epo": "agentrl.trainers.algorithms.epo:EPO",
+    },
+    "part": {
+        "outcome": "agentrl.trainers.parts.returns:OUTCOME",
+        "reward-sum": "agentrl.trainers.parts.returns:REWARD_SUM",
+        "discounted": "agentrl.trainers.parts.returns:DISCOUNTED",
+        "group-norm": "agentrl.trainers.parts.advantages:GROUP_NORM",
+        "leave-one-out": "agentrl.trainers.parts.advantages:LEAVE_ONE_OUT",
+        "raw-return": "agentrl.trainers.parts.advantages:RAW_RETURN",
+        "ppo-clip": "agentrl.trainers.parts.surrogates:PPO_CLIP",
+        "policy-gradient": "agentrl.trainers.parts.surrogates:POLICY_GRADIENT",
+        "likelihood": "agentrl.trainers.parts.surrogates:LIKELIHOOD",
+        "kl": "agentrl.trainers.parts.regularisers:KL",
+        "entropy-bonus": "agentrl.trainers.parts.regularisers:ENTROPY_BONUS",
+        "epo-entropy": "agentrl.trainers.algorithms.epo:EPO_ENTROPY",
+        "epo-smoothing": "agentrl.trainers.algorithms.epo:EPO_SMOOTHING",
+        "engine-correction": "agentrl.trainers.parts.modifiers:ENGINE_CORRECTION",
+        "invalid-action-penalty": "agentrl.trainers.parts.rewards:INVALID_ACTION_PENALTY",
+        "token-mean": "agentrl.trainers.parts.aggregates:TOKEN_MEAN",
+        "token-sum": "agentrl.trainers.parts.aggregates:TOKEN_SUM",
+        "turn-mean": "agentrl.trainers.parts.aggregates:TURN_MEAN",
+        "trajectory-mean": "agentrl.trainers.parts.aggregates:TRAJECTORY_MEAN",
+        "trajectory-mean-of-turn-means": "agentrl.trainers.parts.aggregates:TRAJECTORY_MEAN_OF_TURN_MEANS",
+        "signal": "agentrl.trainers.parts.gates:SIGNAL",
+    },
+    "curriculum": {
+        "uniform": "agentrl.trainers.curricula.uniform:Uniform",
+    },
+    "policy": {
+        "random": "agentrl.policies.scripted:RandomAdmissible",
+        "expert": "agentrl.policies.scripted:Expert",
+        "human": "agentrl.policies.human:Human",
+    },
+}
+"""kind -> name -> `module` or `module:attribute`."""
+
+LISTINGS = {
+    "env": "envs",
+    "memory": "memories",
+    "format": "formats",
+    "algorithm": "algos",
+    "part": "parts",
+    "curriculum": "curricula",
+    "policy": "policies",
+}
+"""kind -> what `agentrl list` calls it."""
+
+_ENTRY_POINT_GROUPS = {
+    "env": "agentrl.envs",
+    "memory": "agentrl.memories",
+    "format": "agentrl.formats",
+    "algorithm": "agentrl.algorithms",
+    "part": "agentrl.parts",
+    "curriculum": "agentrl.curricula",
+    "policy": "agentrl.policies",
+}
+"""kind -> entry-point group in which third parties add names."""
+
+
+def _canonical(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def names(kind: str) -> dict[str, str]:
+    """Every registered name of a kind and the import path it stands for; the house's own first."""
+    table = dict(TABLES[kind])
+    for entry in entry_points(group=_ENTRY_POINT_GROUPS[kind]):
+        table.setdefault(_canonical(entry.name), entry.value)
+    return table
+
+
+def load(kind: str, name: str) -> Any:
+    """The thing that a name stands for; `module:attribute` is imported as it is.
+
+    Raises UnknownName with the nearest name, or MissingDependency with the command that installs what is missing.
+    """
+    if ":" in name:
+        return _import(kind, name, name)
+    table = names(kind)
+    if _canonical(name) not in table:
+        raise unknown_name(kind if kind != "env" else "environment", name, table, LISTINGS[kind])
+    return _import(kind, name, table[_canonical(name)])
+
+
+def _import(kind: str, name: str, path: str) -> Any:
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package == "agentrl" or module_name.startswith(error.name or "\0"):
+            raise UnknownName(f"{kind} {name!r}: there is no module {error.name!r}") from error
+        raise missing_package(f"{kind} {name!r}", package, f"pip install {package}") from error
+    if not attribute:
+        return module
+    if not hasattr(module, attribute):
+        raise UnknownName(f"{kind} {name!r}: module {module_name!r} has no {attribute!r}")
+    return getattr(module, attribute)
+
+
+__all__ = ["LISTINGS", "TABLES", "MissingDependency", "load", "names"]

@@ -1,0 +1,1 @@
+"""Statistics and batch evaluation."""

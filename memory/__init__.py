@@ -1,0 +1,1 @@
+"""What the agent sees each turn, one file each."""

@@ -1,0 +1,1 @@
+"""Formats, one file each: how a view becomes messages and a reply becomes an action."""

@@ -1,0 +1,1 @@
+"""Mathematics that algorithms share, one file a kind of part."""

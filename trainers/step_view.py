@@ -1,0 +1,149 @@
+"""What an algorithm's parts see of one step: flat tensors and the indices between levels. And what they return: terms."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Level = Literal["token", "turn", "trajectory", "pair"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A summand of the loss: one value a token, turn, trajectory or pair, times what the aggregate weighs it."""
+
+    values: Tensor
+    """[N], [U], [J] or [P], by `level`; with gradient."""
+    level: Level = "token"
+    weight: float = 1.0
+    aggregate: str | None = None
+    """Name of an aggregate of its own; None: the algorithm's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepView:
+    """One step's batch in the letters of the papers: N response tokens, U turns, J trajectories, G groups, P pairs.
+
+    Tokens of a turn are contiguous and in order; turns and trajectories may stand in any order.
+    A field that no part declared is None.
+    """
+
+    turn_of_token: Tensor
+    """[N] int64."""
+    trajectory_of_turn: Tensor
+    """[U] int64."""
+    group_of_trajectory: Tensor
+    """[J] int64."""
+    turn_position: Tensor
+    """[U] int64, 0-based place among the acting turns of its trajectory; of a summarise turn: of the next acting one."""
+    acts: Tensor
+    """[U] bool: an acting turn (a summarise turn counts for tokens and aggregates, not for what numbers turns)."""
+    sequence_of_turn: Tensor
+    """[U] int64: the packed sequence in which the turn stands."""
+    num_groups: int
+    trained: Tensor
+    """[N] bool: carries loss; denominators of aggregates are over these."""
+    in_statistics: Tensor
+    """[J] bool: counts in group statistics."""
+    bootstraps: Tensor
+    """[J] bool: cut, not ended: a value stands for what would have come."""
+    readable: Tensor
+    """[U] bool: the format could read the reply."""
+    valid: Tensor
+    """[U] bool: the world accepted the action."""
+    reward: Tensor
+    """[U] float: what the world paid, and what rewards parts added."""
+    score: Tensor
+    """[J] float: the outcome's score."""
+    success: Tensor
+    """[J] float, 0 or 1."""
+    step: int = 0
+    num_steps: int = 1
+    singleton: Literal["zero", "raw"] = "zero"
+    pairs: Tensor | None = None
+    """[P, 2] int64 into [J]: chosen, rejected."""
+    sampled: Tensor | None = None
+    """[N] log-probs of the sampling engine."""
+    old: Tensor | None = None
+    """[N] log-probs of the trainer at the rollout's version."""
+    reference: Tensor | None = None
+    """[N] log-probs of the reference policy."""
+    current: Tensor | None = None
+    """[N] log-probs, with gradient."""
+    entropy: Tensor | None = None
+    """[N] nats, of the current policy, with gradient."""
+    sampled_entropy: Tensor | None = None
+    """[N] nats, of the policy at the rollout's version."""
+    value: Tensor | None = None
+    """[N] float, read before each response token."""
+    returns: Tensor | None = None
+    """[U] float."""
+    advantage: Tensor | None = None
+    """[N] float."""
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.turn_of_token)
+
+    @property
+    def num_turns(self) -> int:
+        return len(self.trajectory_of_turn)
+
+    @property
+    def num_trajectories(self) -> int:
+        return len(self.group_of_trajectory)
+
+    @property
+    def trajectory_of_token(self) -> Tensor:
+        """[N] int64."""
+        return self.trajectory_of_turn[self.turn_of_token]
+
+    @property
+    def group_of_turn(self) -> Tensor:
+        """[U] int64."""
+        return self.group_of_trajectory[self.trajectory_of_turn]
+
+    def size(self, level: Level) -> int:
+        """How many values a level has."""
+        if level == "pair":
+            return 0 if self.pairs is None else len(self.pairs)
+        return {"token": self.num_tokens, "turn": self.num_turns, "trajectory": self.num_trajectories}[level]
+
+    def with_fields(self, **changes: object) -> "StepView":
+        """The same view with some fields replaced."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def keep(self, trajectories: Tensor) -> "StepView":
+        """The view of some trajectories alone, renumbered; groups keep their numbers, pairs that lose a side go.
+
+        trajectories: [K] int64, sorted.
+        """
+        new_trajectory = torch.full((self.num_trajectories,), -1, dtype=torch.int64)
+        new_trajectory[trajectories] = torch.arange(len(trajectories))
+        turns = (new_trajectory[self.trajectory_of_turn] >= 0).nonzero()[:, 0]
+        new_turn = torch.full((self.num_turns,), -1, dtype=torch.int64)
+        new_turn[turns] = torch.arange(len(turns))
+        tokens = (new_turn[self.turn_of_token] >= 0).nonzero()[:, 0]
+        rows = {"turn_of_token": tokens, "trajectory_of_turn": turns, "group_of_trajectory": trajectories}
+        changes: dict[str, Tensor] = {}
+        for name, level in _LEVELS.items():
+            value = getattr(self, name)
+            if value is not None:
+                changes[name] = value[{"N": tokens, "U": turns, "J": trajectories}[level]]
+        changes["turn_of_token"] = new_turn[self.turn_of_token[rows["turn_of_token"]]]
+        changes["trajectory_of_turn"] = new_trajectory[self.trajectory_of_turn[turns]]
+        if self.pairs is not None:
+            pairs = new_trajectory[self.pairs]
+            changes["pairs"] = pairs[(pairs >= 0).all(1)]
+        return self.with_fields(**changes)
+
+
+_LEVELS = {
+    **dict.fromkeys(
+        ("trained", "sampled", "old", "reference", "current", "entropy", "sampled_entropy", "value", "advantage"), "N"
+    ),
+    **dict.fromkeys(("turn_position", "acts", "sequence_of_turn", "readable", "valid", "reward", "returns"), "U"),
+    **dict.fromkeys(("group_of_trajectory", "in_statistics", "bootstraps", "score", "success"), "J"),
+}
