@@ -72,11 +72,12 @@ def missing_package(what: str, package: str, install: str) -> MissingDependency:
 def boundary(error: type[BoundaryError], name: str) -> Iterator[None]:
     """Turn whatever escapes foreign code inside into `error`, with the boundary's name in front.
 
-    KeyboardInterrupt, SystemExit and cancellation pass as they are; so does an error that is already of that type.
+    KeyboardInterrupt, SystemExit and cancellation pass as they are; so does an error that is already of that type, and
+    one that the user can put right (a DataError of a damaged game file).
     """
     try:
         yield
-    except error:
-        raise
     except Exception as failure:
+        if isinstance(failure, error) or (isinstance(failure, AgentRLError) and not isinstance(failure, BoundaryError)):
+            raise
         raise error(f"{name}: {type(failure).__name__}: {failure}") from failure

@@ -229,6 +229,8 @@ class Turn:
     """Content hashes of the images in `prompt_ids`, in order; the files are in the run directory."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time by phase: policy, world."""
+    learn: bool = True
+    """False: carries no loss, as a demonstrator's deliberate mistake."""
 
 
 @dataclass(slots=True)
@@ -258,6 +260,17 @@ class Trajectory:
     @property
     def num_tokens(self) -> int:
         return sum(len(turn.completion.token_ids) for turn in self.turns)
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """An episode played by an expert, before it is written in the words of a memory and a format."""
+
+    task: Task
+    steps: tuple[tuple[Observation, str, bool], ...]
+    """What was seen, the action that answered it, and whether it is to be learned."""
+    final_observation: Observation | None
+    outcome: Outcome
 
 
 @runtime_checkable
