@@ -103,12 +103,12 @@ class TrainerConfig:
     """Tokens of one forward pass; changes memory and speed, never the gradient."""
     lr: float = 1e-6
     """Peak learning rate."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Of the learning rate after the warm-up."""
+    schedule: Literal["constant", "linear", "cosine", "constant-linear"] = "constant"
+    """Of the learning rate after the warm-up; constant-linear falls from half time on."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises to its peak."""
     final_lr: float = 0.0
-    """Learning rate at the last step, as a share of the peak; linear and cosine."""
+    """Learning rate at the last step, as a share of the peak; not for a constant one."""
     optimiser: Literal["adamw", "muon"] = "adamw"
     """muon: orthogonalised momentum for the hidden matrices, AdamW for the rest."""
     muon_lr: float = 0.02

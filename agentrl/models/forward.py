@@ -1,0 +1,194 @@
+"""The trainer's forward pass: many sequences in one stream, no padding, attention kept apart sequence by sequence."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PACKED = "agentrl-packed"
+"""Name under which the attention function is registered with transformers."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Sequences one after the other."""
+
+    ids: Tensor
+    """[T] int64."""
+    starts: tuple[int, ...]
+    """S + 1 offsets into the stream."""
+    positions: Tensor
+    """[T] int64; or [3, T] where images give tokens a place in time, height and width."""
+    images: dict[str, Tensor] = field(default_factory=dict)
+    """Further inputs of a vision-language model, by the names its forward takes."""
+
+
+@dataclass
+class _Layout:
+    """Where the sequences of the stream in flight begin; the attention function has no other way to know.
+
+    It stays after the forward pass, because gradient checkpointing runs the attention again in the backward pass,
+    there in another thread.
+    """
+
+    starts: tuple[int, ...] = ()
+    cumulative: Tensor | None = None
+    longest: int = 0
+
+
+_layout = _Layout()
+
+
+def _packed_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """query: [1, heads, T, e].   key, value: [1, kv heads, T, e].   Returns [1, T, heads, e] and no weights."""
+    if softcap is not None or s_aux is not None:
+        raise NotImplementedError("soft-capped scores and attention sinks cannot be packed")
+    starts, cumulative, longest = _layout.starts, _layout.cumulative, _layout.longest
+    if not starts or starts[-1] != query.shape[2]:
+        raise RuntimeError("packed attention was called outside of `hidden_states`")
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+        from torch.nn.attention.varlen import varlen_attn
+
+        window = (-1 if not sliding_window else sliding_window - 1, 0)
+        packed = varlen_attn(
+            query[0].transpose(0, 1),
+            key[0].transpose(0, 1),
+            value[0].transpose(0, 1),
+            cumulative,
+            cumulative,
+            longest,
+            longest,
+            scale=scaling,
+            window_size=window,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        return packed[None], None  # type: ignore[index]
+    pieces = []
+    for begin, end in itertools.pairwise(starts):
+        mask = None
+        if sliding_window and end - begin > sliding_window:
+            place = torch.arange(end - begin, device=query.device)
+            ahead = place[:, None] - place[None]
+            mask = (ahead >= 0) & (ahead < sliding_window)
+        pieces.append(
+            torch.nn.functional.scaled_dot_product_attention(
+                query[:, :, begin:end],
+                key[:, :, begin:end],
+                value[:, :, begin:end],
+                attn_mask=mask,
+                is_causal=mask is None,
+                scale=scaling,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
+        )
+    return torch.cat(pieces, 2).transpose(1, 2), None
+
+
+def register() -> None:
+    """Make the attention function known to transformers; calling it again changes nothing."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionInterface.register(PACKED, _packed_attention)
+    AttentionMaskInterface.register(PACKED, lambda *args, **kwargs: None)
+
+
+def causal_model(module: torch.nn.Module) -> Any:
+    """The transformers model itself, taken out of an adapter's wrapper."""
+    return module.get_base_model() if hasattr(module, "get_base_model") else module  # type: ignore[operator]
+
+
+@contextlib.contextmanager
+def attention(module: torch.nn.Module, name: str) -> Iterator[None]:
+    """Use a registered attention function in the language model; image encoders keep their own."""
+    config = causal_model(module).config.get_text_config()
+    before = config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def _decoder_output(module: torch.nn.Module, ids: Tensor, positions: Tensor, images: dict[str, Tensor]) -> Tensor:
+    decoder = causal_model(module).base_model
+    places = positions[None] if positions.ndim == 1 else positions[:, None]
+    output = decoder(input_ids=ids[None], position_ids=places, use_cache=False, **images)
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden
+
+
+def hidden_states(module: torch.nn.Module, packed: Packed, one_by_one: bool = False) -> Tensor:
+    """Last hidden states of a packed stream.
+
+    one_by_one: run a sequence a call with the model's own attention, for models that cannot be packed.
+    Returns [T, d], with gradient where the module's parameters have one.
+    """
+    if one_by_one:
+        if packed.images:
+            raise ValueError("a stream with images cannot be run a sequence a call: cut it before")
+        pieces = [
+            _decoder_output(module, packed.ids[a:b], packed.positions[..., a:b], {})
+            for a, b in itertools.pairwise(packed.starts)
+        ]
+        return torch.cat(pieces)
+    register()
+    lengths = [b - a for a, b in itertools.pairwise(packed.starts)]
+    cumulative = torch.tensor(packed.starts, dtype=torch.int32, device=packed.ids.device)
+    _layout.starts, _layout.cumulative, _layout.longest = packed.starts, cumulative, max(lengths)
+    with attention(module, PACKED):
+        return _decoder_output(module, packed.ids, packed.positions, packed.images)
+
+
+def pack(sequences: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Packed:
+    """Sequences of ids as one stream; positions restart at each."""
+    starts = [0]
+    for ids in sequences:
+        starts.append(starts[-1] + len(ids))
+    positions = torch.cat([torch.arange(len(ids)) for ids in sequences])
+    flat = torch.tensor([i for ids in sequences for i in ids], dtype=torch.int64)
+    return Packed(flat.to(device), tuple(starts), positions.to(device))
+
+
+def packs_without_leaks(module: torch.nn.Module, vocabulary: int) -> bool:
+    """Whether a packed stream gives each sequence what it gets alone by the model's own attention.
+
+    Run once at load: models whose layers mix neighbours in another way (state spaces, soft-capped scores, biases that
+    depend on the distance) do not, and are run a sequence a call.
+    """
+    device = next(module.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    pieces = [torch.randint(0, vocabulary, (n,), generator=generator).tolist() for n in (7, 12, 5)]
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            alone = hidden_states(module, pack(pieces, device), one_by_one=True).double()
+            together = hidden_states(module, pack(pieces, device)).double()
+            other = hidden_states(module, pack([pieces[0][::-1], *pieces[1:]], device)).double()
+    except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError):
+        return False
+    finally:
+        module.train(training)
+    low_precision = next(module.parameters()).dtype in (torch.bfloat16, torch.float16)
+    bound = (5e-2 if low_precision else 1e-4) * float(alone.abs().max())
+    same = bool((alone - together).abs().max() <= bound)
+    no_leak = torch.equal(together[len(pieces[0]) :], other[len(pieces[0]) :]) or bool(
+        (together[len(pieces[0]) :] - other[len(pieces[0]) :]).abs().max() <= bound * 1e-2
+    )
+    return same and no_leak

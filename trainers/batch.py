@@ -1,0 +1,208 @@
+"""Trajectories become one batch: packed sequences for the model, flat tensors and indices for the algorithm (R7)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from agentrl.trainers.step_view import StepView
+from torch import Tensor
+
+from agentrl.models.head import Allowed
+from agentrl.types import ENDS, Trajectory, Turn
+
+Layout = Literal["episode", "turn"]
+Overlong = Literal["mask", "penalise", "keep"]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One sequence that the model runs once, and which of its tokens are response tokens."""
+
+    ids: tuple[int, ...]
+    places: tuple[int, ...]
+    """Place in `ids` of each of its response tokens; the model predicts them one place earlier."""
+    first_token: int
+    """Its response tokens are [first_token, first_token + len(places)) of the batch's N."""
+    images: tuple[str, ...] = ()
+    """Content hashes of the images whose placeholders stand in `ids`, in order."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step trains on. N response tokens; the view has the levels above them."""
+
+    view: StepView
+    stretches: tuple[Stretch, ...]
+    target: Tensor
+    """[N] int64: the response tokens' ids."""
+    allowed: Allowed | None
+    """Mask of constrained sampling, or None where no token was constrained."""
+
+    @property
+    def num_stream_tokens(self) -> int:
+        """T: tokens that the model runs."""
+        return sum(len(stretch.ids) for stretch in self.stretches)
+
+    def keep(self, trajectories: Tensor) -> "Batch":
+        """The batch of some trajectories alone, renumbered.   trajectories: [K] int64, sorted."""
+        view = self.view.keep(trajectories)
+        kept = torch.isin(self.view.trajectory_of_token, trajectories)
+        new_token = kept.long().cumsum(0) - 1
+        stretches = tuple(
+            replace(s, first_token=int(new_token[s.first_token])) for s in self.stretches if bool(kept[s.first_token])
+        )
+        index = kept.nonzero()[:, 0]
+        allowed = None if self.allowed is None else self.allowed.select(index)
+        return Batch(view, stretches, self.target[index], allowed)
+
+    def with_view(self, view: StepView) -> "Batch":
+        return replace(self, view=view)
+
+
+class _Builder:
+    """Collects the flat lists of one batch."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.stretches: list[Stretch] = []
+        self.target: list[int] = []
+        self.sampled: list[float] = []
+        self.allowed: list[list[int]] = []
+        self.turn_of_token: list[int] = []
+        self.trained: list[bool] = []
+        self.turns: dict[str, list[float | int | bool]] = {
+            name: [] for name in ("trajectory", "position", "acts", "sequence", "readable", "valid", "reward")
+        }
+
+    def trajectory(self, number: int, turns: Sequence[Turn], carries_loss: bool) -> None:
+        ids: list[int] = []
+        images: list[str] = []
+        places: list[int] = []
+        acting = 0
+        for turn in turns:
+            if not turn.continues:
+                self._close(ids, images, places)
+                ids, images, places = [], [], []
+            elif self.layout == "turn":
+                self._close(ids, images, places)
+                places = []
+            ids += turn.prompt_ids
+            images += turn.images
+            self._tokens(turn, carries_loss and turn.learn)
+            places += range(len(ids), len(ids) + len(turn.completion.token_ids))
+            ids += turn.completion.token_ids
+            row = (number, acting, turn.kind == "act", len(self.stretches), turn.readable, turn.valid, turn.reward)
+            for column, value in zip(self.turns.values(), row, strict=True):
+                column.append(value)
+            acting += turn.kind == "act"
+        self._close(ids, images, places)
+
+    def _tokens(self, turn: Turn, trained: bool) -> None:
+        completion, num = turn.completion, len(turn.completion.token_ids)
+        self.target += completion.token_ids
+        self.sampled += completion.logprobs if completion.logprobs is not None else [float("nan")] * num
+        self.allowed += completion.allowed if completion.allowed is not None else [[]] * num
+        self.turn_of_token += [len(self.turns["trajectory"])] * num
+        self.trained += [trained] * num
+
+    def _close(self, ids: list[int], images: list[str], places: list[int]) -> None:
+        if places:
+            end = places[-1] + 1
+            self.stretches.append(
+                Stretch(tuple(ids[:end]), tuple(places), len(self.target) - len(places), tuple(images))
+            )
+
+
+def _trainable(trajectory: Trajectory, overlong: Overlong) -> bool:
+    rule = ENDS[trajectory.ended].carries_loss
+    return rule == "yes" or (rule == "overlong" and overlong != "mask")
+
+
+def build_batch(
+    trajectories: Sequence[Trajectory],
+    *,
+    layout: Layout = "episode",
+    overlong: Overlong = "mask",
+    turn_limit_bootstraps: bool = False,
+    singleton: Literal["zero", "raw"] = "zero",
+    step: int = 0,
+    num_steps: int = 1,
+    pairs: Sequence[tuple[int, int]] | None = None,
+    on_drop: Callable[[Trajectory], None] | None = None,
+) -> Batch:
+    """The batch of these trajectories; those that ended by an infrastructure failure are left out.
+
+    layout: an append-only episode as one sequence, or as a sequence a turn.
+    overlong: what context_limit and token_limit mean: no loss, loss as failures (score 0), or loss as they are.
+    pairs: (chosen, rejected) numbers into `trajectories`.   on_drop: called with each trajectory that is left out.
+    """
+    kept = [t for t in trajectories if not ENDS[t.ended].infrastructure]
+    for trajectory in trajectories:
+        if on_drop is not None and ENDS[trajectory.ended].infrastructure:
+            on_drop(trajectory)
+    builder = _Builder(layout)
+    groups: dict[str, int] = {}
+    for number, trajectory in enumerate(kept):
+        groups.setdefault(trajectory.group, len(groups))
+        builder.trajectory(number, trajectory.turns, _trainable(trajectory, overlong))
+    failed = [ENDS[t.ended].carries_loss == "overlong" and overlong == "penalise" for t in kept]
+    turns = builder.turns
+    renumber = {id(t): i for i, t in enumerate(kept)}
+    paired = [(renumber.get(id(trajectories[a])), renumber.get(id(trajectories[b]))) for a, b in pairs or ()]
+
+    def integers(values: Sequence[object]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64)
+
+    def numbers(values: Sequence[object]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64)
+
+    def flags(values: Sequence[object]) -> Tensor:
+        return torch.tensor(values, dtype=torch.bool)
+
+    sampled = numbers(builder.sampled)
+    view = StepView(
+        turn_of_token=integers(builder.turn_of_token),
+        trajectory_of_turn=integers(turns["trajectory"]),
+        group_of_trajectory=integers([groups[t.group] for t in kept]),
+        turn_position=integers(turns["position"]),
+        acts=flags(turns["acts"]),
+        sequence_of_turn=integers(turns["sequence"]),
+        num_groups=len(groups),
+        trained=flags(builder.trained),
+        in_statistics=flags([ENDS[t.ended].in_statistics for t in kept]),
+        bootstraps=flags(
+            [ENDS[t.ended].bootstraps or (t.ended == "turn_limit" and turn_limit_bootstraps) for t in kept]
+        ),
+        readable=flags(turns["readable"]),
+        valid=flags(turns["valid"]),
+        reward=numbers(turns["reward"]),
+        score=numbers([0.0 if f else t.outcome.score for t, f in zip(kept, failed, strict=True)]),
+        success=numbers([float(t.outcome.success and not f) for t, f in zip(kept, failed, strict=True)]),
+        step=step,
+        num_steps=num_steps,
+        singleton=singleton,
+        pairs=None if pairs is None else integers([p for p in paired if None not in p]).reshape(-1, 2),
+        sampled=None if bool(sampled.isnan().any()) else sampled,
+    )
+    allowed = None
+    if any(builder.allowed):
+        counts = integers([0] + [len(a) for a in builder.allowed])
+        allowed = Allowed(integers([i for a in builder.allowed for i in a]), counts.cumsum(0))
+    return Batch(view, tuple(builder.stretches), integers(builder.target), allowed)
+
+
+def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Numbers of the sequences that run together: first fit, longest first; a longer one than the budget runs alone.
+
+    lengths: tokens of each sequence.   budget: tokens of a forward pass.
+    """
+    bins: list[tuple[int, list[int]]] = []
+    for number in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        for place, (used, members) in enumerate(bins):
+            if used + lengths[number] <= budget:
+                bins[place] = (used + lengths[number], [*members, number])
+                break
+        else:
+            bins.append((lengths[number], [number]))
+    return [members for _, members in bins]

@@ -1,0 +1,194 @@
+"""From a batch to new weights: the forward gives one number a token, the loss is differentiated there (R7, R8).
+
+Two passes: the log-probs (and entropies) of the whole batch are gathered without a graph, the loss is a function of
+these flat vectors and is differentiated there; the coefficients d loss / d log-prob and d loss / d entropy then drive
+the model's backward, sequence by sequence. So it does not matter what a loss couples or how the batch is cut.
+One pass gives the same gradient where every value of every term reads current numbers of one turn alone.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from agentrl.trainers.batch import Batch, Stretch, micro_batches
+from agentrl.trainers.optimiser import Optimiser
+from agentrl.trainers.ranks import Ranks
+from agentrl.trainers.step_view import StepView
+from torch import Tensor
+
+from agentrl.models.forward import PACKED, Packed, attention, causal_model, hidden_states, register
+from agentrl.models.head import logprob_and_entropy
+
+ImageInputs = Callable[[list[Stretch]], tuple[dict[str, Tensor], Tensor]]
+"""Sequences with images -> further inputs of the model, and positions [3, T]."""
+
+
+class Objective(Protocol):
+    """What the update needs of a composition of parts."""
+
+    @property
+    def needs(self) -> frozenset[str]: ...
+    @property
+    def couples(self) -> str: ...
+    def loss(self, view: StepView) -> tuple[Tensor, dict[str, float]]: ...
+
+
+@dataclass
+class TokenNumbers:
+    """What the forward gives: one number a response token."""
+
+    logprob: Tensor
+    """[N] float64."""
+    entropy: Tensor
+    """[N] float64, nats; zeros where no part asked for it."""
+
+
+@dataclass
+class Update:
+    """What one optimiser step did."""
+
+    loss: float
+    terms: dict[str, float]
+    grad_norm: float
+    numbers: TokenNumbers
+    """Of the policy before the step."""
+    stream_tokens: int = 0
+    passes: int = 0
+
+
+@dataclass
+class Updater:
+    """Runs batches through one model and changes its weights."""
+
+    module: torch.nn.Module
+    optimiser: Optimiser
+    temperature: float = 1.0
+    micro_batch_tokens: int = 16384
+    one_by_one: bool = False
+    """The model cannot be packed: a sequence a call."""
+    two_passes: bool = False
+    image_inputs: ImageInputs | None = None
+    ranks: Ranks = field(default_factory=Ranks)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def micro_batches(self, batch: Batch) -> list[list[Stretch]]:
+        """This rank's sequences, cut into forward passes."""
+        order = sorted(range(len(batch.stretches)), key=lambda i: -len(batch.stretches[i].ids))
+        own = [batch.stretches[order[i]] for i in self.ranks.share(len(order))]
+        cuts = micro_batches([len(s.ids) for s in own], self.micro_batch_tokens)
+        return [[own[i] for i in sorted(cut)] for cut in cuts]
+
+    def _numbers(self, batch: Batch, stretches: list[Stretch], with_entropy: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Response tokens of some sequences: their places among N, log-probs, entropies; with gradient if enabled."""
+        device = self.device
+        starts = [0]
+        for stretch in stretches:
+            starts.append(starts[-1] + len(stretch.ids))
+        index = torch.cat([torch.arange(s.first_token, s.first_token + len(s.places)) for s in stretches])
+        predicted_at = torch.tensor(
+            [a + p - 1 for a, s in zip(starts, stretches, strict=False) for p in s.places], device=device
+        )
+        ids = torch.tensor([i for s in stretches for i in s.ids], device=device)
+        positions = torch.cat([torch.arange(len(s.ids)) for s in stretches]).to(device)
+        images: dict[str, Tensor] = {}
+        if self.image_inputs is not None and any(s.images for s in stretches):
+            images, positions = self.image_inputs(stretches)
+        packed = Packed(ids, tuple(starts), positions, images)
+        hidden = hidden_states(self.module, packed, self.one_by_one)[predicted_at]
+        head = causal_model(self.module).get_output_embeddings()
+        allowed = None if batch.allowed is None else batch.allowed.select(index).to(device)
+        logprob, entropy = logprob_and_entropy(
+            hidden,
+            head.weight,
+            head.bias,
+            batch.target[index].to(device),
+            temperature=self.temperature,
+            allowed=allowed,
+            with_entropy=with_entropy,
+        )
+        return index, logprob, entropy
+
+    @torch.no_grad()
+    def evaluate(self, batch: Batch, with_entropy: bool = True) -> TokenNumbers:
+        """Log-probs and entropies of the whole batch, over all ranks, without a graph."""
+        n = batch.view.num_tokens
+        both = torch.zeros(2, n, dtype=torch.float64)
+        for stretches in self.micro_batches(batch):
+            index, logprob, entropy = self._numbers(batch, stretches, with_entropy)
+            both[0, index], both[1, index] = logprob.double().cpu(), entropy.double().cpu()
+        self.ranks.add(both)
+        return TokenNumbers(both[0], both[1])
+
+    def gradient(self, batch: Batch, objective: Objective, known: TokenNumbers | None = None) -> Update:
+        """Add the loss's gradient to the module's, whole over all ranks; nothing is stepped.
+
+        batch: its view carries advantage and whatever else the objective needs but current numbers; where `old` is
+        needed and absent, this is the first update after the rollout and the current log-probs are the old ones.
+        known: the current numbers, if they were gathered already.
+        """
+        with_entropy = "entropy" in objective.needs
+        one_pass = known is None and not self.two_passes and objective.couples in ("token", "turn")
+        register()
+        with contextlib.nullcontext() if self.one_by_one else attention(self.module, PACKED):
+            update = (
+                self._one_pass(batch, objective, with_entropy)
+                if one_pass
+                else self._two_passes(batch, objective, known or self.evaluate(batch, with_entropy), with_entropy)
+            )
+        self.ranks.add_all(self.optimiser.gradients())
+        update.stream_tokens = batch.num_stream_tokens
+        update.passes = 1 if one_pass or known is not None else 2
+        return update
+
+    def _two_passes(self, batch: Batch, objective: Objective, known: TokenNumbers, with_entropy: bool) -> Update:
+        current = known.logprob.clone().requires_grad_()
+        entropy = known.entropy.clone().requires_grad_()
+        loss, terms = objective.loss(_with_current(batch.view, current, entropy))
+        grads = torch.autograd.grad(loss, (current, entropy), allow_unused=True)
+        by_logprob, by_entropy = (torch.zeros_like(current) if g is None else g for g in grads)
+        for stretches in self.micro_batches(batch):
+            index, live, live_entropy = self._numbers(batch, stretches, with_entropy)
+            coefficient = by_logprob[index].to(live)
+            driven = (coefficient * live).sum()
+            if with_entropy:
+                driven = driven + (by_entropy[index].to(live) * live_entropy).sum()
+            driven.backward()  # type: ignore[no-untyped-call]
+        return Update(float(loss.detach()), terms, 0.0, known)
+
+    def _one_pass(self, batch: Batch, objective: Objective, with_entropy: bool) -> Update:
+        n = batch.view.num_tokens
+        both = torch.zeros(2, n, dtype=torch.float64)
+        for stretches in self.micro_batches(batch):
+            index, live, live_entropy = self._numbers(batch, stretches, with_entropy)
+            both[0, index], both[1, index] = live.detach().double().cpu(), live_entropy.detach().double().cpu()
+            current = both[0].index_copy(0, index, live.double().cpu())
+            entropy = both[1].index_copy(0, index, live_entropy.double().cpu())
+            loss, _ = objective.loss(_with_current(batch.view, current, entropy))
+            loss.backward()  # type: ignore[no-untyped-call]
+        self.ranks.add(both)
+        with torch.no_grad():
+            whole, terms = objective.loss(_with_current(batch.view, both[0], both[1]))
+        return Update(float(whole), terms, 0.0, TokenNumbers(both[0], both[1]))
+
+    def step(self, batch: Batch, objective: Objective, share: float, known: TokenNumbers | None = None) -> Update:
+        """One optimiser step at a share of the peak learning rate."""
+        self.optimiser.zero_grad()
+        update = self.gradient(batch, objective, known)
+        update.grad_norm = self.optimiser.step(share)
+        self.optimiser.zero_grad()
+        return update
+
+
+def _with_current(view: StepView, current: Tensor, entropy: Tensor) -> StepView:
+    old = view.old if view.old is not None else current.detach()
+    return view.with_fields(current=current, entropy=entropy, old=old)
+
+
+def flat_gradient(module: torch.nn.Module) -> Tensor:
+    """All gradients of a module as one vector, float64; for comparisons."""
+    return torch.cat([p.grad.double().reshape(-1) for p in module.parameters() if p.grad is not None])
