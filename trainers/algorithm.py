@@ -1,23 +1,58 @@
-"""What a part and an algorithm are: values, not classes to inherit from."""
+"""What a part, an algorithm and a curriculum are: values and protocols, not classes to inherit from."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from agentrl.trainers.step_view import StepView
+from agentrl.types import Task, Trajectory
 
 Kind = Literal[
     "returns", "reward", "advantage", "modifier", "selection", "surrogate", "regulariser", "aggregate", "gate"
 ]
 Need = Literal[
-    "sampled", "old", "reference", "entropy", "sampled_entropy", "value", "demonstrations", "admissible", "pairs"
+    "sampled",
+    "old",
+    "reference",
+    "entropy",
+    "sampled_entropy",
+    "value",
+    "demonstrations",
+    "admissible",
+    "pairs",
+    "reward",
+    "advantage",
 ]
+"""`reward` (the turn rewards are read) and `advantage` are met by the composition itself, all others by the trainer."""
+Couples = Literal["token", "turn", "batch"]
 
 
 class State(Protocol):
-    """What a part remembers from step to step; in the checkpoint."""
+    """What a part remembers from step to step; in the checkpoint. Made as `state(config)`, or `state()` without one.
+
+    It may have a method `observe(view)` too: called once a step with the whole batch, before the first update.
+    """
 
     def update(self, view: StepView) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A task that comes next. Each draw is a group of its own, also where a task comes twice."""
+
+    task: Task
+    num_rollouts: int
+
+
+class Curriculum(Protocol):
+    """Decides which tasks come next; made as `curriculum(tasks, config, seed)`; its settings are its `Config`."""
+
+    Config: type
+
+    def draw(self, num_tasks: int, num_rollouts: int) -> list[Draw]: ...
+    def update(self, trajectories: Sequence[Trajectory]) -> None: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
@@ -39,8 +74,14 @@ class Part:
     """Under which name the settings stand; empty: the part's name."""
     state: type | None = None
     needs: tuple[Need, ...] = ()
-    couples: Literal["token", "turn", "batch"] = "token"
-    """Of the current policy's numbers, how many one value of a term mixes; one pass is exact up to `turn`."""
+    couples: Couples | Callable[[Any], Couples] = "token"
+    """Of the current policy's numbers, how many one value of a term mixes; one pass is exact up to `turn`.
+
+    A function of the part's config where it depends on that."""
+    active: Callable[[Any], bool] | None = None
+    """Of the part's config: does it do anything? One that does not is left out, with what it needs; None: always."""
+    metrics: Callable[[StepView, Any, Any], dict[str, float]] | None = None
+    """(view, config, state) -> what is logged once a step; the view is one of which the loss was taken."""
     ours: bool = False
     """No paper's: our own choice, and said to be so."""
 
