@@ -2,7 +2,17 @@
 
 import importlib
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+
+# In a checkout the rooms stand beside this folder; only an installation joins them. Without it, or with the folder of
+# the checkout found before the installed package, every later import would fail, and less plainly.
+if find_spec("agentrl.envs") is None and Path(__file__).parents[1].joinpath("pyproject.toml").is_file():
+    raise ImportError(
+        f"the agentrl folder of the checkout {Path(__file__).parents[1]} hides the installed package and holds only a "
+        "part of it: leave that folder, or install the checkout with `pip install -e .`"
+    )
 
 try:
     __version__ = version("agentrl")
