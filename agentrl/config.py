@@ -131,6 +131,8 @@ class TrainerConfig:
     """auto: one pass where the objective allows it; two: always gather the log-probs first."""
     keep_checkpoints: int = 1
     """Latest checkpoints that are kept, beside the best."""
+    save_trajectories: bool = True
+    """Write every step's trajectories to the run directory."""
     checkpoint_every: int = 5
     """Steps between checkpoints; the last step always has one."""
 
@@ -194,7 +196,7 @@ class RunConfig:
     format_settings: dict[str, Any] = field(default_factory=dict)
     """Settings of the format."""
     demonstrations: int = 0
-    """For algorithms that learn from demonstrations: episodes of the world's expert; 0: as many as the split has."""
+    """For algorithms that learn from demonstrations: how many there are, over and over; 0: fresh ones at every step."""
     train_split: str = "train"
     """Task panel that is trained on."""
     model: ModelConfig = ModelConfig()

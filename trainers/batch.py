@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from agentrl.trainers.step_view import StepView
 from torch import Tensor
 
 from agentrl.models.head import Allowed
+from agentrl.trainers.step_view import StepView
 from agentrl.types import ENDS, Trajectory, Turn
 
 Layout = Literal["episode", "turn"]

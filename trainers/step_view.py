@@ -37,7 +37,7 @@ class StepView:
     group_of_trajectory: Tensor
     """[J] int64."""
     turn_position: Tensor
-    """[U] int64, 0-based place among its trajectory's acting turns; a summarise turn has that of the next acting one."""
+    """[U] int64, 0-based place among the acting turns; a summarise turn has that of the next acting one."""
     acts: Tensor
     """[U] bool: an acting turn (a summarise turn counts for tokens and aggregates, not for what numbers turns)."""
     sequence_of_turn: Tensor

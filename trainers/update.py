@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-from agentrl.trainers.batch import Batch, Stretch, micro_batches
-from agentrl.trainers.optimiser import Optimiser
-from agentrl.trainers.ranks import Ranks
-from agentrl.trainers.step_view import StepView
 from torch import Tensor
 
 from agentrl.models.forward import PACKED, Packed, attention, causal_model, hidden_states, register
 from agentrl.models.head import logprob_and_entropy
+from agentrl.trainers.batch import Batch, Stretch, micro_batches
+from agentrl.trainers.optimiser import Optimiser
+from agentrl.trainers.ranks import Ranks
+from agentrl.trainers.step_view import StepView
 
 ImageInputs = Callable[[list[Stretch]], tuple[dict[str, Tensor], Tensor]]
 """Sequences with images -> further inputs of the model, and positions [3, T]."""
@@ -43,6 +43,10 @@ class TokenNumbers:
     """[N] float64."""
     entropy: Tensor
     """[N] float64, nats; zeros where no part asked for it."""
+
+    def select(self, tokens: Tensor) -> "TokenNumbers":
+        """Of some tokens alone.   tokens: [n] int64."""
+        return TokenNumbers(self.logprob[tokens], self.entropy[tokens])
 
 
 @dataclass

@@ -1,0 +1,447 @@
+"""The one training loop: draw tasks, play, build a batch, change the weights, judge, save; and go on after a kill."""
+
+import asyncio
+import contextlib
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentrl.api import TrainResult
+from agentrl.config import RunConfig
+from agentrl.demonstrations import demonstrations
+from agentrl.display import Display, Silent, summary_rows, what_next
+from agentrl.errors import ConfigError
+from agentrl.hardware import usable_cores
+from agentrl.models.forward import packs_without_leaks
+from agentrl.models.load import Model, load_model, output_head
+from agentrl.policies.transformers_policy import TransformersPolicy
+from agentrl.records import write_trajectories
+from agentrl.registry import load
+from agentrl.rollout_metrics import rollout_metrics
+from agentrl.run_directory import RunDirectory, panel_hash
+from agentrl.runner import Job, Runner
+from agentrl.seeds import seed_of
+from agentrl.settings import from_mapping
+from agentrl.statistics import TOTAL, Tally, tally_by_kind
+from agentrl.trainers.algorithm import Curriculum
+from agentrl.trainers.batch import Batch, build_batch
+from agentrl.trainers.checkpoint import find_checkpoint, restore, save_checkpoint
+from agentrl.trainers.composition import Composition, compose
+from agentrl.trainers.optimiser import Optimiser, learning_rate
+from agentrl.trainers.ranks import Ranks
+from agentrl.trainers.step_metrics import step_metrics
+from agentrl.trainers.update import TokenNumbers, Update, Updater
+from agentrl.types import Task, Trajectory
+
+BEFORE_LOSS = ("gates", "rewards", "returns", "advantage", "modifiers", "selections")
+"""Slots whose parts are evaluated before the first update; what they need of the policy is gathered first."""
+
+
+def check_before_loading(config: RunConfig, composition: Composition) -> None:
+    """Refuse what cannot be trained, with the reason, before anything heavy is loaded.   Raises ConfigError."""
+    rollout = config.rollout
+    if "demonstrations" in composition.needs:
+        return
+    if rollout.top_p < 1 or rollout.top_k:
+        raise ConfigError(
+            "rollout.top_p and rollout.top_k cut the distribution that is sampled from, and the log-probs of the "
+            "trainer would be biased; train with top_p 1 and top_k 0 (they may be used in `agentrl eval`)"
+        )
+    if rollout.temperature == 0:
+        raise ConfigError("rollout.temperature is 0; a greedy policy explores nothing: train at a temperature above 0")
+    if "value" in composition.needs:
+        raise ConfigError(f"algorithm {config.algo!r} needs a critic, which this trainer does not have yet")
+
+
+def spread(tasks: Sequence[Task], num: int) -> list[Task]:
+    """`num` tasks spread evenly over a panel, in its order; all of it where it has no more, or num is 0."""
+    if not num or num >= len(tasks):
+        return list(tasks)
+    return [tasks[i * len(tasks) // num] for i in range(num)]
+
+
+class Trainer:
+    """One run. `train` makes it; its methods are the steps of DESIGN's data flow."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run: RunDirectory,
+        display: Display,
+        *,
+        world: Any = None,
+        reward: Callable[[Trajectory], Any] | None = None,
+        model: Model | None = None,
+    ) -> None:
+        self.config, self.run, self.display, self.ranks = config, run, display, Ranks.current()
+        self.composition = compose(load("algorithm", config.algo), config.parts, config.settings)
+        check_before_loading(config, self.composition)
+        self.learns_from_demonstrations = "demonstrations" in self.composition.needs
+        self.world = world if world is not None else load("env", config.env)
+        self.world_config = from_mapping(self.world.Config, config.env_settings, "env_settings")
+        self.memory = _part_of_prompt("memory", config.memory, config.memory_settings)
+        self.format = _part_of_prompt("format", config.format, config.format_settings)
+        self.tasks = self.world.tasks(config.train_split, self.world_config)
+        self.panel = self._panel()
+        self.model = model or load_model(config.model, config.env)
+        self.optimiser = Optimiser(self.model.module, config.trainer)
+        self.updater = Updater(
+            self.model.module,
+            self.optimiser,
+            temperature=1.0 if self.learns_from_demonstrations else config.rollout.temperature,
+            micro_batch_tokens=config.trainer.micro_batch_tokens,
+            one_by_one=not packs_without_leaks(self.model.module, len(output_head(self.model.module)[0])),
+            two_passes=config.trainer.passes == "two",
+            ranks=self.ranks,
+        )
+        self.curriculum = self._curriculum()
+        self.policy = TransformersPolicy(
+            self.model,
+            slots=config.rollout.concurrency,
+            max_context=config.rollout.max_context,
+            deterministic=config.rollout.deterministic,
+        )
+        self.runner = Runner(
+            self.world,
+            self.policy,
+            memory=self.memory,
+            format=self.format,
+            renderer=self.model.renderer,
+            rollout=config.rollout,
+            config=self.world_config,
+            seed=config.seed,
+            reward=reward,
+        )
+        self.step = 0
+        self.best: float | None = None
+        self.before: dict[str, Tally] = {}
+        self.after: dict[str, Tally] = {}
+
+    def _panel(self) -> list[Task]:
+        """The validation panel, empty where the run judges nothing."""
+        split = self.config.validation.split
+        if split == "auto":
+            split = getattr(self.world, "VALIDATION", "")
+        if not split or not self.config.validation.num_tasks:
+            return []
+        return list(self.world.tasks(split, self.world_config))
+
+    def _curriculum(self) -> Curriculum:
+        kind = load("curriculum", self.config.curriculum)
+        settings = from_mapping(kind.Config, self.config.curriculum_settings, "curriculum_settings")
+        curriculum: Curriculum = kind(self.tasks, settings, seed_of(self.config.seed, "curriculum"))
+        return curriculum
+
+    # ---- the steps of one step
+
+    async def trajectories(self) -> list[Trajectory]:
+        """This step's episodes, of all ranks, in the order in which they were drawn."""
+        rollout = self.config.rollout
+        if self.learns_from_demonstrations:
+            return self._demonstrations()
+        draws = self.curriculum.draw(rollout.tasks_per_step, rollout.group_size)
+        jobs = [
+            Job(draw.task, f"{self.step}/{number}", k, self.step)
+            for number, draw in enumerate(draws)
+            for k in range(draw.num_rollouts)
+        ]
+        own = [jobs[i] for i in self.ranks.share(len(jobs))]
+        played = await self._play(own, "playing")
+        shares = self.ranks.gather(played)
+        return [shares[i % self.ranks.size][i // self.ranks.size] for i in range(len(jobs))]
+
+    async def _play(self, jobs: list[Job], phase: str) -> list[Trajectory]:
+        place = {(job.group, job.rollout): number for number, job in enumerate(jobs)}
+        played: list[Trajectory | None] = [None] * len(jobs)
+        done = 0
+        async for trajectory in self.runner.stream(jobs):
+            played[place[trajectory.group, trajectory.rollout]] = trajectory
+            done += 1
+            self.display.phase(phase, done, len(jobs))
+        return [t for t in played if t is not None]
+
+    def _demonstrations(self) -> list[Trajectory]:
+        num = self.config.rollout.tasks_per_step
+        pool = self.config.demonstrations
+        first = self.step * num % pool if pool else 0
+        return demonstrations(
+            self.world,
+            self.world_config,
+            self.config.train_split,
+            num,
+            seed_of(self.config.seed, "demonstrations", first if pool else self.step),
+            self.memory,
+            self.format,
+            self.model.renderer,
+        )
+
+    def batch(self, trajectories: Sequence[Trajectory]) -> Batch | None:
+        """The step's batch with its gate passed, or None where no trajectory is left to learn from."""
+        trainer = self.config.trainer
+        batch = build_batch(
+            trajectories,
+            layout=trainer.layout,
+            overlong=trainer.overlong,
+            turn_limit_bootstraps=trainer.turn_limit_bootstraps,
+            singleton=trainer.singleton,
+            step=self.step,
+            num_steps=trainer.steps,
+        )
+        passed = self.composition.gate(batch.view)
+        if not bool(passed.all()):
+            batch = batch.keep(passed[batch.view.group_of_trajectory].nonzero()[:, 0])
+        return batch if batch.view.num_tokens and bool(batch.view.trained.any()) else None
+
+    def prepare(self, batch: Batch) -> tuple[Batch, TokenNumbers | None]:
+        """Everything that is known before the first update: old and reference log-probs, returns, advantage."""
+        needs, view, known = self.composition.needs, batch.view, None
+        before_loss = {n for slot in BEFORE_LOSS for part in self.composition.parts[slot] for n in part.needs}
+        several = self.config.trainer.epochs * self.config.trainer.minibatches > 1
+        measured = {"old", "sampled_entropy"}
+        if before_loss & measured or (several and needs & measured):
+            known = self.updater.evaluate(batch, with_entropy=bool(needs & {"entropy", "sampled_entropy"}))
+            view = view.with_fields(old=known.logprob, sampled_entropy=known.entropy)
+        if "reference" in needs:
+            with self.model.reference() as module:
+                reference = replace(self.updater, module=module).evaluate(batch, with_entropy=False)
+            view = view.with_fields(reference=reference.logprob)
+        return batch.with_view(self.composition.advantage(view)), known
+
+    def update(self, batch: Batch, known: TokenNumbers | None) -> list[tuple[Batch, Update]]:
+        """All optimiser steps of one rollout."""
+        trainer = self.config.trainer
+        share = learning_rate(self.step, trainer)
+        updates = []
+        for number, part in enumerate(self._minibatches(batch)):
+            first = None
+            if number == 0 and known is not None:
+                first = known.select(part.tokens)
+            self.display.phase("learning", number + 1, trainer.epochs * trainer.minibatches)
+            update = self.updater.step(part.batch, self.composition, share, first)
+            if not math.isfinite(update.grad_norm):
+                self.display.note(f"step {self.step + 1}: the gradient was not finite; this update was left out")
+            updates.append((part.batch, update))
+        self.model.version += 1
+        self.policy.new_weights(self.model.version)
+        return updates
+
+    def _minibatches(self, batch: Batch) -> Iterator["_Minibatch"]:
+        trainer, view = self.config.trainer, batch.view
+        for epoch in range(trainer.epochs):
+            order = list(range(view.num_trajectories))
+            random.Random(seed_of(self.config.seed, "minibatches", self.step, epoch)).shuffle(order)
+            for k in range(trainer.minibatches):
+                chosen = torch.tensor(sorted(order[k :: trainer.minibatches]), dtype=torch.int64)
+                part = batch if trainer.minibatches == 1 else batch.keep(chosen)
+                if bool(part.view.trained.any()):
+                    tokens = torch.isin(view.trajectory_of_token, chosen).nonzero()[:, 0]
+                    yield _Minibatch(part, tokens)
+
+    async def one_step(self) -> dict[str, float]:
+        """Play, learn, remember.   Returns what is logged."""
+        started = time.perf_counter()
+        trajectories = await self.trajectories()
+        played = time.perf_counter()
+        if self.ranks.leads and self.config.trainer.save_trajectories:
+            write_trajectories(self.run.trajectory_file(self.step + 1), trajectories)
+        metrics: dict[str, float] = rollout_metrics(trajectories)
+        batch = self.batch(trajectories)
+        if batch is None:
+            self.display.note(f"step {self.step + 1}: nothing to learn from in {len(trajectories)} episodes")
+            metrics["skipped_updates"] = 1.0
+        else:
+            prepared, known = self.prepare(batch)
+            updates = self.update(prepared, known)
+            metrics |= step_metrics(self.composition, updates, num_trajectories=len(trajectories))
+            whole = known or updates[0][1].numbers
+            self.composition.update(
+                prepared.view.with_fields(
+                    old=whole.logprob, sampled_entropy=whole.entropy, current=None, entropy=whole.entropy
+                )
+                if len(whole.logprob) == prepared.view.num_tokens
+                else prepared.view
+            )
+        self.curriculum.update(trajectories)
+        ended = time.perf_counter()
+        stream = batch.num_stream_tokens if batch is not None else 0
+        return metrics | {
+            "lr": self.config.trainer.lr * learning_rate(self.step, self.config.trainer),
+            "stream_tokens": float(stream),
+            "tokens_per_second": stream / (ended - started),
+            "seconds/rollout": played - started,
+            "seconds/update": ended - played,
+        }
+
+    # ---- judging and saving
+
+    async def validate(self, *, final: bool) -> dict[str, Tally]:
+        """Judge the policy on the panel, sampled, and greedily too at the ends of the run; logged and shown."""
+        settings = self.config.validation
+        if not self.panel:
+            return {}
+        num = settings.final_tasks if final and settings.final_tasks else settings.num_tasks
+        tasks = spread(self.panel, num)
+        started = time.perf_counter()
+        sampled = await self._judge(tasks, settings.temperature, "sampled")
+        record: dict[str, Any] = rollout_metrics(sampled)
+        tallies = tally_by_kind(sampled)
+        if final and settings.greedy and settings.temperature > 0:
+            greedy = await self._judge(tasks, 0.0, "greedy")
+            record["greedy_success"] = rollout_metrics(greedy)["success"]
+            tallies["greedy"] = tally_by_kind(greedy)[TOTAL]
+        record["seconds"] = time.perf_counter() - started
+        self.display.validation(self.step, record)
+        if self.ranks.leads:
+            by_kind = {kind: asdict(counts) for kind, counts in tallies.items()}
+            self.run.log(self.step, record | {"panel": panel_hash(t.id for t in tasks), "tally": by_kind}, "validation")
+            write_trajectories(self.run.path / "validation" / f"step-{self.step:06d}.jsonl.gz", sampled)
+        return tallies
+
+    async def _judge(self, tasks: list[Task], temperature: float, name: str) -> list[Trajectory]:
+        seed = self.config.validation.seed
+        jobs = [
+            Job(task, f"validation-{seed}/{number}/{name}", 0, -1, greedy=temperature == 0, temperature=temperature)
+            for number, task in enumerate(tasks)
+        ]
+        own = [jobs[i] for i in self.ranks.share(len(jobs))]
+        shares = self.ranks.gather(await self._play(own, f"judging ({name})"))
+        return [shares[i % self.ranks.size][i // self.ranks.size] for i in range(len(jobs))]
+
+    def save(self, success: float | None) -> None:
+        """A checkpoint of now; the best so far where `success` says so, or where nothing is judged."""
+        best = success is None and not self.panel
+        if success is not None and (self.best is None or success > self.best):
+            best, self.best = True, success
+        if not self.ranks.leads:
+            return
+        state = {
+            "best": self.best,
+            "curriculum": self.curriculum.state_dict(),
+            "parts": {name: part.state_dict() for name, part in self.composition.states().items()},
+            "model_version": self.model.version,
+        }
+        save_checkpoint(
+            self.run.checkpoints,
+            self.model,
+            self.optimiser,
+            self.step,
+            state,
+            best=best,
+            keep=self.config.trainer.keep_checkpoints,
+        )
+
+    def resume(self) -> None:
+        """Go on from the last whole checkpoint; from the start where there is none."""
+        saved = find_checkpoint(self.run.checkpoints)
+        self.run.rewind(saved.step if saved is not None else 0)
+        for record in self.run.metrics("validation"):
+            if record["step"] == 0:
+                self.before = {kind: Tally(**counts) for kind, counts in record["tally"].items()}
+        if saved is None:
+            return
+        restore(saved, self.model, self.optimiser)
+        self.step, self.best = saved.step, saved.state["best"]
+        self.curriculum.load_state_dict(saved.state["curriculum"])
+        for name, part in self.composition.states().items():
+            part.load_state_dict(saved.state["parts"][name])
+        self.model.version = saved.state["model_version"]
+        self.policy.new_weights(self.model.version)
+
+    async def go(self) -> None:
+        """All steps that are left, with validations and checkpoints between them."""
+        trainer, every = self.config.trainer, self.config.validation.every
+        if not self.before and self.step == 0:
+            self.before = await self.validate(final=True)
+        while self.step < trainer.steps:
+            metrics = await self.one_step()
+            self.step += 1
+            self.display.step(self.step, metrics)
+            if self.ranks.leads:
+                self.run.log(self.step, metrics)
+            last = self.step == trainer.steps
+            judged = last or bool(every and self.step % every == 0)
+            tallies = await self.validate(final=last) if judged else {}
+            if last:
+                self.after = tallies
+            if last or judged or self.step % trainer.checkpoint_every == 0:
+                self.save(tallies[TOTAL].success if tallies else None)
+        await self.close()
+
+    async def close(self) -> None:
+        """End worker processes and the sampler's thread."""
+        await self.runner.close()
+        await self.policy.close()
+
+
+@dataclass(frozen=True)
+class _Minibatch:
+    batch: Batch
+    tokens: Tensor
+    """[n] int64: its tokens among the whole batch's N."""
+
+
+def _part_of_prompt(kind: str, name: str, settings: Mapping[str, Any]) -> Any:
+    cls = load(kind, name)
+    return cls(from_mapping(cls.Config, settings, f"{kind}_settings"))
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def train(
+    config: RunConfig,
+    *,
+    run_dir: RunDirectory,
+    display: Display | None = None,
+    resume: bool = False,
+    world: Any = None,
+    reward: Callable[[Trajectory], Any] | None = None,
+    model: Model | None = None,
+) -> TrainResult:
+    """Train as the configuration says, in an open run directory.
+
+    resume: go on from its last checkpoint.   world: a world's module or object in place of `config.env`.
+    reward: a trajectory's score, in place of the world's.   model: already in memory, in place of `config.model`.
+    Raises AgentRLError children for what the user can mend; KeyboardInterrupt leaves a run that can be resumed.
+    """
+    shown = display or Silent()
+    with _threads(config.threads or usable_cores()), asyncio.Runner() as loop:
+        trainer = Trainer(config, run_dir, shown, world=world, reward=reward, model=model)
+        try:
+            if resume:
+                trainer.resume()
+            run_dir.update_meta(
+                panels={
+                    "train": panel_hash(t.id for t in trainer.tasks),
+                    "validation": panel_hash(t.id for t in trainer.panel),
+                }
+            )
+            name = os.path.basename(os.path.normpath(config.model.name))
+            shown.start(f"{config.algo} on {config.env} with {name}", config.trainer.steps)
+            loop.run(trainer.go())
+        finally:
+            with contextlib.suppress(Exception):
+                loop.run(trainer.close())
+            shown.close()
+    checkpoint = find_checkpoint(run_dir.checkpoints, "best") or find_checkpoint(run_dir.checkpoints)
+    folder = checkpoint.folder if checkpoint is not None else None
+    shown.finish([*summary_rows(trainer.before, trainer.after), *what_next(run_dir.path, config.env, folder)])
+    return TrainResult(
+        run_dir=run_dir.path, steps=trainer.step, before=trainer.before, after=trainer.after, checkpoint=folder
+    )
+
