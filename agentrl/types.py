@@ -13,7 +13,10 @@ Ended = Literal[
     "done", "gave_up", "turn_limit", "context_limit", "token_limit", "time_limit", "world_failure", "policy_failure"
 ]
 Message = dict[str, Any]
-"""A chat message: {"role": "system" | "user" | "assistant", "content": text, or a list of text and image items}."""
+"""A chat message: {"role": "system" | "user" | "assistant", "content": text, or a list of items}.
+
+An item is {"type": "text", "text": text} or {"type": "image", "image": PNG bytes}.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,3 +306,4 @@ class PromptFormat(Protocol):
     def messages(self, view: View) -> list[Message]: ...
     def parse(self, text: str, view: View) -> Reply: ...
     def candidates(self, view: View) -> tuple[str, ...] | None: ...
+    def write(self, action: str, view: View, report: str | None = None, thought: str = "") -> str: ...

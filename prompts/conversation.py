@@ -1,0 +1,103 @@
+"""What all formats share: a view as messages that alternate, tags that are read in linear time, images beside text.
+
+Messages are a system message (where there is something to say), then user and assistant in turn, ending with a user's.
+An exchange of which the memory keeps only the action (no observation, no reply: `workspace`) is a line in the next
+user's message, not a message.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from agentrl.errors import DataError
+from agentrl.types import Exchange, Message, Observation, Reply, View
+
+LAST_ACTION = "Your last action: {}"
+UNREADABLE = "Your last reply could not be read."
+
+
+def tools_text(tools: Sequence[dict[str, Any]]) -> str:
+    """Tools as text, a JSON schema a line; an empty text for none."""
+    if not tools:
+        return ""
+    return "Tools:\n" + "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
+
+
+def sections(*parts: str) -> str:
+    """The parts that are not empty, a blank line between them."""
+    return "\n\n".join(part for part in parts if part)
+
+
+def admissible_text(observation: Observation) -> str:
+    """The world's admissible actions, one a line; an empty text where it does not tell."""
+    if not observation.admissible:
+        return ""
+    return "Admissible actions:\n" + "\n".join(f"- {action}" for action in observation.admissible)
+
+
+def is_action_alone(exchange: Exchange) -> bool:
+    """Does the memory keep nothing of this turn but its action."""
+    return not (exchange.observation.text or exchange.observation.images or exchange.reply)
+
+
+def last_action_text(exchange: Exchange) -> str:
+    """The line that stands for a turn of which only the action is kept."""
+    return LAST_ACTION.format(exchange.action) if exchange.action else UNREADABLE
+
+
+def user_message(text: str, observation: Observation) -> Message:
+    """A user's message: a text, or a list of items where the observation has images; images come first."""
+    if not observation.images:
+        return {"role": "user", "content": text}
+    images: list[dict[str, Any]] = [{"type": "image", "image": image} for image in observation.images]
+    return {"role": "user", "content": [*images, {"type": "text", "text": text}]}
+
+
+def conversation(view: View, system: str, shown: Callable[[Observation, bool], str]) -> list[Message]:
+    """A view as messages: the question and the report in front of the first observation, then turn by turn.
+
+    system: text of the system message; none is written where it is empty.
+    shown: (observation, is it the newest) -> its text.
+    """
+    messages: list[Message] = [{"role": "system", "content": system}] if system else []
+    report = "" if view.report is None else f"Your report so far:\n{view.report}"
+    before = [view.question, report]
+    for exchange in view.exchanges:
+        if is_action_alone(exchange):
+            before.append(last_action_text(exchange))
+            continue
+        messages.append(user_message(sections(*before, shown(exchange.observation, False)), exchange.observation))
+        messages.append({"role": "assistant", "content": exchange.reply})
+        before = []
+    messages.append(user_message(sections(*before, shown(view.observation, True)), view.observation))
+    return messages
+
+
+def last_tag(text: str, tag: str) -> tuple[int, int, str] | None:
+    """The last complete <tag>…</tag>: where it begins and ends in `text`, and what it holds, stripped.
+
+    Of nested ones the innermost; letters may be of any case; linear in the length of the text. None where there is no
+    complete one.
+    """
+    opened: tuple[int, int] | None = None
+    found: tuple[int, int, int, int] | None = None
+    for mark in re.finditer(f"<(/?){tag}>", text, re.IGNORECASE):
+        if not mark[1]:
+            opened = mark.span()
+        elif opened is not None:
+            found = (*opened, *mark.span())
+            opened = None
+    if found is None:
+        return None
+    return found[0], found[3], text[found[1] : found[2]].strip()
+
+
+def written(text: str, action: str, parse: Callable[[str], Reply]) -> str:
+    """The text of a reply, once it is read back as the action.
+
+    Raises DataError where the action cannot be written in this format (it holds its tags, or blanks at its ends).
+    """
+    if parse(text).action != action:
+        raise DataError(f"the action {action[:80]!r} cannot be written in this format: it is read back differently")
+    return text
