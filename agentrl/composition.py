@@ -1,6 +1,8 @@
 """What an algorithm is made of once the configuration has spoken: its parts, each with its settings, checked."""
 
 import dataclasses
+import inspect
+import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +41,8 @@ class Composition:
     """section -> an instance of the config class of the parts that stand under it."""
     needs: frozenset[str]
     """What the trainer has to compute or provide for these parts."""
+    idle: frozenset[str] = frozenset()
+    """Names of the parts whose settings switch them off: they are shown, and neither run nor needed for."""
 
     def __iter__(self) -> Iterator[Any]:
         """Every part, in the order of the data."""
@@ -59,7 +63,8 @@ class Composition:
             for part in self.parts[slot]:
                 config = self.settings_of(part)
                 values = to_mapping(config) if config is not None else {}
-                rows.append((slot, part.name, ", ".join(f"{k} {v}" for k, v in values.items())))
+                shown = ", ".join(f"{k} {v}" for k, v in values.items())
+                rows.append((slot, part.name, f"off: {shown}" if part.name in self.idle else shown))
             if not self.parts[slot]:
                 rows.append((slot, "-", ""))
         return rows
@@ -68,23 +73,56 @@ class Composition:
 def compose(config: RunConfig) -> Composition:
     """The composition that `config` asks for: algo's parts, exchanged by `parts`, set by `settings`.
 
-    Raises UnknownName for a name that is not registered, ConfigError for a part in a slot of another kind, a setting
-    that no part has, or two parts that disagree on a section.
+    Raises UnknownName for a name that is not registered, ConfigError as `compose_parts` does.
     """
-    algorithm = load("algorithm", config.algo)
-    unknown = [slot for slot in config.parts if slot.replace("-", "_") not in SLOTS]
+    return compose_parts(load("algorithm", config.algo), config.parts, config.settings)
+
+
+def compose_parts(algorithm: Any, exchanged: Mapping[str, Any], asked: Mapping[str, Any]) -> Composition:
+    """An `Algorithm` value with its parts exchanged ({slot: name or names}) and set ({section: {setting: value}}).
+
+    Raises ConfigError for a part in a slot of another kind or twice in one, a setting that no part has, two parts that
+    disagree on a section, and parts that contradict each other or what the algorithm learns from.
+    """
+    unknown = [slot for slot in exchanged if slot.replace("-", "_") not in SLOTS]
     if unknown:
         hint = nearest(unknown[0], SLOTS) or f"; known: {', '.join(SLOTS)}"
         raise ConfigError(f"unknown setting 'parts.{unknown[0]}'{hint}")
-    exchanged = {slot.replace("-", "_"): value for slot, value in config.parts.items()}
+    exchanged = {slot.replace("-", "_"): value for slot, value in exchanged.items()}
     parts = {
         slot: tuple(_loaded(slot, entry) for entry in _entries(slot, getattr(algorithm, slot), exchanged))
         for slot in SLOTS
     }
     every = [part for slot in SLOTS for part in parts[slot]]
-    needs = frozenset(algorithm.needs).union(*(part.needs for part in every))
-    settings = _settings(every, algorithm.settings, config.settings)
-    return Composition(algorithm=algorithm, parts=parts, settings=settings, needs=needs)
+    twice = next((part.name for part in every if sum(part.name == other.name for other in every) > 1), None)
+    if twice:
+        raise ConfigError(f"part {twice!r} stands twice in algorithm {algorithm.name!r}; write it once")
+    settings = _settings(every, algorithm.settings, asked)
+    idle = frozenset(p.name for p in every if p.active is not None and not p.active(settings.get(p.settings_section)))
+    working = {slot: [part for part in parts[slot] if part.name not in idle] for slot in SLOTS}
+    _refuse_contradictions(algorithm, working)
+    needs = frozenset(algorithm.needs).union(*(part.needs for slot in SLOTS for part in working[slot]))
+    return Composition(
+        algorithm=algorithm, parts=parts, settings=settings, needs=needs - {"reward", "advantage"}, idle=idle
+    )
+
+
+def _refuse_contradictions(algorithm: Any, parts: Mapping[str, list[Any]]) -> None:
+    """What can be said before anything is loaded: a part that needs what these parts, or this data, never have."""
+    for part in (part for slot in SLOTS for part in parts[slot]):
+        where = f"part {part.name!r} cannot stand in algorithm {algorithm.name!r}"
+        if "pairs" in part.needs and "pairs" not in algorithm.needs:
+            raise ConfigError(f"{where}: it learns from preference pairs, the algorithm from trajectories one by one")
+        if "sampled" in part.needs and "demonstrations" in algorithm.needs:
+            raise ConfigError(f"{where}: demonstrations were not sampled and have no log-probs of a sampling engine")
+        if (part.kind == "modifier" or "advantage" in part.needs) and not parts["advantage"]:
+            raise ConfigError(f"{where}: it needs an advantage; name one, as parts.advantage=group-norm")
+        if part.kind == "reward" and not any("reward" in returns.needs for returns in parts["returns"]):
+            own = ", ".join(returns.name for returns in parts["returns"])
+            raise ConfigError(
+                f"{where}: it changes the turn rewards, which returns {own!r} does not read; "
+                "use parts.returns=reward-sum"
+            )
 
 
 def _entries(slot: str, own: Any, exchanged: Mapping[str, Any]) -> list[Any]:
@@ -153,3 +191,34 @@ def _section(raw: str, classes: Mapping[str, type]) -> str:
 
 def _underscored(values: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in values.items()}
+
+
+def build(kind: str, name: str, settings: Mapping[str, Any]) -> Any:
+    """A memory or format by its name, with its settings.
+
+    What is registered is a frozen dataclass whose fields are the settings, or a class that takes them as keywords.
+    Raises UnknownName for the name, ConfigError for the settings.
+    """
+    cls = load(kind, name)
+    where = f"{kind}_settings"
+    if dataclasses.is_dataclass(cls):
+        return from_mapping(typing.cast(type, cls), _underscored(settings), where)
+    if not settings:
+        return cls()
+    known = {p for p in inspect.signature(cls).parameters if p != "self"}
+    for setting in _underscored(settings):
+        if setting not in known:
+            hint = nearest(setting, known) or f"; known here: {', '.join(sorted(known)) or 'nothing'}"
+            raise ConfigError(f"unknown setting '{where}.{setting}'{hint}")
+    return cls(**_underscored(settings))
+
+
+def world_settings(world: Any, settings: Mapping[str, Any]) -> Any:
+    """An instance of the world's Config.   Raises ConfigError for a setting that the world does not have."""
+    return from_mapping(world.Config, _underscored(settings), "env_settings")
+
+
+def settings_of_curriculum(config: RunConfig) -> Any:
+    """An instance of the Config of the run's curriculum.   Raises UnknownName, ConfigError."""
+    curriculum = load("curriculum", config.curriculum)
+    return from_mapping(curriculum.Config, _underscored(config.curriculum_settings), "curriculum_settings")
