@@ -53,7 +53,8 @@ WORDS = tuple(
     cold sliced in the task to Your put some find two them look at examine with under slice of then heat take from
     move go close use inventory help stop special about arrive pick up turn using facing Next carrying not
     anything happens middle room Looking quickly around your current location check receptacle object something
-    place or sharp Available commands an into by one any switch don't TODO UNKNOWN GOAL = - ! ( ) : . , # / ' ?""".split()
+    place or sharp Available commands an into by one any switch don't TODO UNKNOWN GOAL
+    = - ! ( ) : . , # / ' ?""".split()
 )
 """Every single word and sign of the grammar, the goals and the help text, so that nothing is unknown."""
 
