@@ -19,4 +19,6 @@ def test_no_import_goes_through_a_wall(file):
 
 def test_the_wall_test_sees_what_it_is_for():
     assert through_a_wall("agentrl", "agentrl.envs") and through_a_wall("agentrl.eval", "agentrl.trainers.loop")
-    assert not through_a_wall("agentrl.envs", "agentrl.envs.guess") and not through_a_wall("agentrl.envs", "agentrl.types")
+    assert not through_a_wall("agentrl.envs", "agentrl.envs.guess") and not through_a_wall(
+        "agentrl.envs", "agentrl.types"
+    )
