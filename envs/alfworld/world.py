@@ -1,0 +1,276 @@
+"""The members of the world; `agentrl.envs.alfworld` shows them, with what an agent sees, may do and is paid."""
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from agentrl.envs.alfworld.demonstrators import Demonstrator
+from agentrl.envs.alfworld.generator import SPLITS, TASK_TYPES
+from agentrl.envs.alfworld.native import BANNER, NOTHING, Simulator
+from agentrl.envs.alfworld.sources import GameRef, find_source, list_games, load_game, load_walkthrough
+from agentrl.errors import ConfigError, WorldFailure, nearest
+from agentrl.seeds import seed_of
+from agentrl.settings import require
+from agentrl.types import Demonstration, Observation, Outcome, StepResult, Task
+
+VALIDATION = "valid_unseen"
+REPEATS = "strict"
+
+INSTRUCTIONS = """You are in a room of a household and do one task there by short text commands, one a turn.
+Commands:
+  go to RECEPTACLE
+  open RECEPTACLE
+  close RECEPTACLE
+  take OBJECT from RECEPTACLE
+  move OBJECT to RECEPTACLE
+  clean OBJECT with RECEPTACLE
+  heat OBJECT with RECEPTACLE
+  cool OBJECT with RECEPTACLE
+  use LAMP
+  slice OBJECT with KNIFE
+  examine OBJECT or RECEPTACLE
+  inventory
+  look
+Things are named with their number, as in `cabinet 3`. You carry one object at a time, and you see what a receptacle
+holds when you are there and it is open. A command that cannot be done is answered "Nothing happens."."""
+
+_PUT = re.compile(r"put (.+?) (?:in/on|into|onto|in|on) (.+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of the household world."""
+
+    data: str = ""
+    """Where games come from: a folder of official games, `generated`, or empty: $ALFWORLD_DATA if it holds any."""
+    engine: Literal["textworld", "native"] = "textworld"
+    """textworld: the engine the benchmark is made with; native: the same texts from plain Python, much faster."""
+    admissible: bool = True
+    """Tell the agent which commands the game accepts."""
+    num_train: int = 3553
+    """Games of the generated training split."""
+    num_valid: int = 134
+    """Games of each generated validation split."""
+    panel: int = 0
+    """Another number gives other generated games."""
+    task_types: tuple[str, ...] = ()
+    """Only these task types; empty: all six."""
+    max_steps: int = 50
+    """An episode is cut after this many commands."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_train", "num_valid", "max_steps"):
+            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        for kind in self.task_types:
+            require(
+                kind in TASK_TYPES, f"unknown task type {kind!r}{nearest(kind, TASK_TYPES)}; the types are {TASK_TYPES}"
+            )
+
+
+def tasks(split: str, config: Config | None = None) -> list[Task]:
+    """Every game of a split, in a fixed order. Raises ConfigError for an unknown split, DataError for missing data."""
+    config = config or Config()
+    if split not in SPLITS:
+        raise ConfigError(
+            f"alfworld has no split {split!r}{nearest(split, SPLITS)}; its splits are {', '.join(SPLITS)}"
+        )
+    count = config.num_train if split == "train" else config.num_valid
+    listed = list_games(config.data, split, count, config.panel, config.task_types or TASK_TYPES)
+    return [Task("alfworld", game.id, split, seed_of("alfworld", game.id), game.kind, data=game.ref) for game in listed]
+
+
+def instructions(config: Config | None = None) -> str:
+    """What the agent is told before the game."""
+    return INSTRUCTIONS
+
+
+def tools(config: Config | None = None) -> list[dict[str, Any]] | None:
+    """None: actions are plain commands."""
+    return None
+
+
+def solution(task: Task) -> list[str] | None:
+    """The game's walkthrough; None where its file has none."""
+    return list(load_walkthrough(_ref(task))) or None
+
+
+def _ref(task: Task) -> GameRef:
+    if not isinstance(task.data, GameRef):
+        raise ConfigError(f"task {task.id!r} is not one of alfworld's; take tasks from agentrl.envs.alfworld.tasks")
+    return task.data
+
+
+class _Player(Protocol):
+    """What the two engines have in common."""
+
+    won: bool
+
+    def start(self, ref: GameRef) -> str: ...
+    def play(self, command: str) -> str: ...
+    def admissible(self) -> list[str]: ...
+    def close(self) -> None: ...
+
+
+class NativePlayer:
+    """The native engine, by reference to a game."""
+
+    won = False
+
+    def start(self, ref: GameRef) -> str:
+        self.game = Simulator(load_game(ref))
+        self.won = self.game.won
+        return self.game.reset()
+
+    def play(self, command: str) -> str:
+        feedback = self.game.step(command)
+        self.won = self.game.won
+        return feedback
+
+    def admissible(self) -> list[str]:
+        return self.game.admissible
+
+    def close(self) -> None:
+        pass
+
+
+def readable(command: str) -> str:
+    """A command as the game spells it: lower case, single spaces, `move X to Y` for the older `put X in/on Y`."""
+    plain = " ".join(command.lower().split())
+    older = _PUT.fullmatch(plain)
+    return f"move {older[1]} to {older[2]}" if older else plain
+
+
+def shown(text: str) -> str:
+    """What the agent reads of an engine's sentence: all but the banner of the opening."""
+    return text.removeprefix(BANNER)
+
+
+class Env:
+    """One game at a time, on the engine that the settings name; synchronous."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+        self._player: _Player | None = None
+        self._steps = 0
+        self._over = True
+
+    def reset(self, task: Task) -> Observation:
+        """Begin a task's game. Raises DataError where the game cannot be read."""
+        ref = _ref(task)
+        if self._player is None:
+            self._player = _player(self.config.engine)
+        text = self._player.start(ref)
+        self._steps, self._over = 0, False
+        return self._observe(self._player, text, ())
+
+    def step(self, action: str) -> StepResult:
+        """Play one command; whatever the game refuses is answered `Nothing happens.` and costs the turn."""
+        player = self._player
+        if player is None or self._over:
+            raise WorldFailure("alfworld: step after the end of an episode; call reset first")
+        command = readable(action)
+        valid = command in self._accepted
+        text = player.play(command) if valid else NOTHING
+        self._steps += 1
+        won = player.won
+        truncated = not won and self._steps >= self.config.max_steps
+        self._over = won or truncated
+        visited = _touched(command) if valid else ()
+        observation = self._observe(player, text, visited)
+        return StepResult(observation, float(won), valid, terminated=won, truncated=truncated)
+
+    def outcome(self) -> Outcome:
+        """Won or not, as it stands."""
+        won = self._player is not None and self._player.won
+        return Outcome(won, float(won))
+
+    def close(self) -> None:
+        """Let the engine go; a later reset takes a new one."""
+        if self._player is not None:
+            self._player.close()
+        self._player, self._over = None, True
+
+    def _observe(self, player: _Player, text: str, visited: tuple[str, ...]) -> Observation:
+        accepted = player.admissible()
+        self._accepted = frozenset(accepted)
+        return _observation(text, accepted, visited, self.config.admissible)
+
+
+def _observation(text: str, accepted: Sequence[str], visited: tuple[str, ...], tell: bool) -> Observation:
+    admissible = tuple(c for c in accepted if c != "help") if tell else None
+    return Observation(shown(text), admissible=admissible, visited=visited)
+
+
+def _touched(command: str) -> tuple[str, ...]:
+    """The receptacle or object whose inside a command showed."""
+    for verb in ("go to ", "open ", "examine "):
+        if command.startswith(verb):
+            return (command.removeprefix(verb),)
+    return ()
+
+
+def _player(engine: str) -> _Player:
+    if engine == "native":
+        return NativePlayer()
+    from agentrl.envs.alfworld.engine import TextWorldPlayer  # heavy: only where it is played on
+
+    return TextWorldPlayer()
+
+
+def demonstrations(
+    split: str,
+    config: Config | None = None,
+    num: int = 0,
+    seed: int = 0,
+    *,
+    eps: float = 0.0,
+    direct: float = 0.0,
+    slips: float = 0.0,
+) -> Iterator[Demonstration]:
+    """Episodes of an expert that searches as an agent must, on the native engine whatever the settings say.
+
+    num: how many; 0 is one for each game of the split. Games come in a seeded order, each once before any again;
+    generated games beyond the panel are new ones.
+    eps: share of clumsy turns (any admissible command; learned). direct: share of demonstrations by an expert that
+    knows where all is. slips: share of turns with a command that the game refuses (not learned).
+    """
+    config = config or Config()
+    panel = tasks(split, config)
+    for number, task in enumerate(_stream(panel, split, config, num or len(panel), seed)):
+        rng = random.Random(seed_of("alfworld-demonstration", seed, number, task.id))
+        yield demonstrate(task, config, rng, eps=eps, slips=slips, privileged=rng.random() < direct)
+
+
+def _stream(panel: list[Task], split: str, config: Config, num: int, seed: int) -> Iterator[Task]:
+    generated = find_source(config.data)[0] == "generated"
+    round_number = 0
+    while num > 0 and panel:
+        order = list(panel)
+        random.Random(seed_of("alfworld-order", seed, round_number)).shuffle(order)
+        yield from order[:num]
+        num -= len(order)
+        round_number += 1
+        if generated and num > 0:  # new games, of the same number as before
+            kinds = config.task_types or TASK_TYPES
+            size = len(panel) * (round_number + 1)
+            listed = list_games("generated", split, size, config.panel, kinds)[-len(panel) :]
+            panel = [Task("alfworld", g.id, split, seed_of("alfworld", g.id), g.kind, data=g.ref) for g in listed]
+
+
+def demonstrate(
+    task: Task, config: Config, rng: random.Random, *, eps: float, slips: float, privileged: bool
+) -> Demonstration:
+    """One episode of an expert with planted faults; it ends when it is won or at the step limit."""
+    play = Simulator(load_game(_ref(task)))
+    expert = Demonstrator(play, rng, eps=eps, slips=slips, privileged=privileged)
+    observation = _observation(play.reset(), play.admissible, (), config.admissible)
+    steps = []
+    while not play.won and len(steps) < config.max_steps:
+        command, learn = expert.next()
+        steps.append((observation, command, learn))
+        visited = _touched(command) if command in play.commands else ()
+        text = expert.step(command)
+        observation = _observation(text, play.admissible, visited, config.admissible)
+    return Demonstration(task, tuple(steps), observation, Outcome(play.won, float(play.won)))
