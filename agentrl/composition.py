@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -194,31 +193,24 @@ def _underscored(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(kind: str, name: str, settings: Mapping[str, Any]) -> Any:
-    """A memory or format by its name, with its settings.
+    """A memory, format or curriculum by its name, with its settings.
 
-    What is registered is a frozen dataclass whose fields are the settings, or a class that takes them as keywords.
+    What is registered is a class that takes an instance of its `Config`, or one that takes its settings as keywords.
     Raises UnknownName for the name, ConfigError for the settings.
     """
     cls = load(kind, name)
     where = f"{kind}_settings"
-    if dataclasses.is_dataclass(cls):
-        return from_mapping(typing.cast(type, cls), _underscored(settings), where)
-    if not settings:
-        return cls()
-    known = {p for p in inspect.signature(cls).parameters if p != "self"}
-    for setting in _underscored(settings):
+    if hasattr(cls, "Config"):
+        return cls(from_mapping(cls.Config, settings, where))
+    given = _underscored(settings)
+    known = dict(inspect.signature(cls).parameters) if given else {}
+    for setting in given:
         if setting not in known:
             hint = nearest(setting, known) or f"; known here: {', '.join(sorted(known)) or 'nothing'}"
             raise ConfigError(f"unknown setting '{where}.{setting}'{hint}")
-    return cls(**_underscored(settings))
+    return cls(**given)
 
 
 def world_settings(world: Any, settings: Mapping[str, Any]) -> Any:
     """An instance of the world's Config.   Raises ConfigError for a setting that the world does not have."""
-    return from_mapping(world.Config, _underscored(settings), "env_settings")
-
-
-def settings_of_curriculum(config: RunConfig) -> Any:
-    """An instance of the Config of the run's curriculum.   Raises UnknownName, ConfigError."""
-    curriculum = load("curriculum", config.curriculum)
-    return from_mapping(curriculum.Config, _underscored(config.curriculum_settings), "curriculum_settings")
+    return from_mapping(world.Config, settings, "env_settings")

@@ -19,6 +19,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -299,6 +300,14 @@ class RunDirectory:
     def trajectory_file(self, step: int) -> Path:
         """Where the trajectories of a step are written."""
         return self.trajectories / f"step-{step:06d}.jsonl.gz"
+
+    def remove_unused(self) -> bool:
+        """Remove the folder, where nothing of a run was written yet.   Returns whether it did."""
+        folders = (self.checkpoints, self.trajectories, self.images)
+        if self.metrics_file.exists() or any(any(folder.iterdir()) for folder in folders if folder.is_dir()):
+            return False
+        shutil.rmtree(self.path, ignore_errors=True)
+        return True
 
     def close(self) -> None:
         """Let go of the lock."""

@@ -28,7 +28,7 @@ def from_mapping(cls: type[T], settings: Mapping[str, Any], path: str = "") -> T
         name = str(raw).replace("-", "_")
         where = f"{path}.{name}" if path else name
         if name not in known:
-            raise ConfigError(f"unknown setting '{where}'{_suggest(name, known, path)}")
+            raise ConfigError(f"unknown setting '{where}'{_suggest(name, hints, path)}")
         values[name] = _convert(hints[name], value, where)
     missing = [
         n
@@ -43,10 +43,14 @@ def from_mapping(cls: type[T], settings: Mapping[str, Any], path: str = "") -> T
         raise ConfigError(f"{path}.{error}" if path else str(error)) from None
 
 
-def _suggest(name: str, known: Mapping[str, Any], path: str) -> str:
+def _suggest(name: str, hints: Mapping[str, Any], path: str) -> str:
+    """The nearest of the settings here; of the group in which the very name stands; or all there are."""
     prefix = f"{path}." if path else ""
-    hint = nearest(prefix + name, [prefix + k for k in known])
-    return hint or f"; known here: {', '.join(sorted(known)) or 'nothing'}"
+    for group, hint in hints.items():
+        if dataclasses.is_dataclass(hint) and name in {f.name for f in dataclasses.fields(hint)}:
+            return f"; did you mean '{prefix}{group}.{name}'?"
+    hint = nearest(prefix + name, [prefix + k for k in hints])
+    return hint or f"; known here: {', '.join(sorted(hints)) or 'nothing'}"
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

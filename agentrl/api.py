@@ -1,0 +1,308 @@
+"""The same in Python as on the command line: `train` and `evaluate`, also with one's own world, tasks and reward."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from agentrl.config import RunConfig, resolve
+from agentrl.errors import ConfigError, nearest
+from agentrl.models.defaults import model_defaults, model_of_run
+from agentrl.registry import load
+from agentrl.settings import merge, to_mapping
+
+if TYPE_CHECKING:
+    from agentrl.display import Display
+    from agentrl.types import Task
+
+T = TypeVar("T")
+
+FLAGS: Mapping[str, tuple[str, ...]] = {
+    "env": ("env",),
+    "algo": ("algo",),
+    "model": ("model", "name"),
+    "memory": ("memory",),
+    "format": ("format",),
+    "steps": ("trainer", "steps"),
+    "seed": ("seed",),
+    "lora": ("model", "lora"),
+    "lr": ("trainer", "lr"),
+    "threads": ("threads",),
+    "run_dir": ("run_dir",),
+    "out": ("run_dir",),
+}
+"""Flag, and keyword of `train` and `evaluate` -> the setting that it stands for."""
+
+_TRAIN = "agentrl.trainers.loop:train"
+_CHECK = "agentrl.trainers.loop:check_before_loading"
+_EVALUATE = "agentrl.eval.evaluate:evaluate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a training run came to."""
+
+    run_dir: Path
+    steps: int
+    """Steps that the run has behind it, those before a resume included."""
+    before: dict[str, Any] = field(default_factory=dict)
+    """task kind -> `Tally` of the validation before the first step; `all` counts every episode."""
+    after: dict[str, Any] = field(default_factory=dict)
+    """The same after the last step."""
+    checkpoint: Path | None = None
+    """The Hugging Face folder of the best checkpoint, or of the last."""
+
+
+def train(
+    config: RunConfig | Mapping[str, Any] | None = None,
+    *,
+    world: Any = None,
+    tasks: "Sequence[Task] | Mapping[str, Sequence[Task]] | None" = None,
+    reward: Callable[..., float] | None = None,
+    display: "Display | None" = None,
+    resume: bool | str | os.PathLike[str] = False,
+    **flags: Any,
+) -> TrainResult:
+    """Train a model and write the run directory. Blocks; also usable inside a running event loop.
+
+    config: settings; a mapping has the shape of the YAML file.   world: a module or object with a world's members, or
+    one's own Env class; no registration needed.   tasks: the panel of an Env class, or {split: panel}.   reward:
+    trajectory -> its score, in place of the world's.   display: default silent.   resume: the run directory to go on
+    with, or True where `run_dir` names it.   flags: as on the command line (`FLAGS`), or any setting of `RunConfig`.
+    Raises AgentRLError with one line for whatever a user can put right, before anything is written where possible.
+    """
+    from agentrl.display import Silent
+    from agentrl.run_directory import RunDirectory
+
+    shown = display if display is not None else Silent()
+    own = own_world(world, tasks)
+    folder = _resumed(config, resume, flags)
+    if folder is not None:
+        with RunDirectory.open(folder, command=sys.argv) as run_dir:
+            settings = run_dir.config()
+            check(settings, own)
+            for change in run_dir.changed_since_last_start():
+                shown.note(f"changed since the last start, so weights may differ in their last bits: {change}")
+            return _run(settings, run_dir, shown, True, own, reward)
+    settings = python_config(config, own, flags)
+    check(settings, own)
+    with RunDirectory.create(settings, command=sys.argv) as run_dir:
+        return _run(settings, run_dir, shown, False, own, reward)
+
+
+def _run(config: RunConfig, run_dir: Any, display: "Display", resume: bool, world: Any, reward: Any) -> TrainResult:
+    loop = load("trainer", _TRAIN)
+    try:
+        return blocking(
+            lambda: loop(config, run_dir=run_dir, display=display, resume=resume, world=world, reward=reward)
+        )
+    except KeyboardInterrupt:
+        if not resume and run_dir.remove_unused():
+            raise
+        raise KeyboardInterrupt(f"continue with: agentrl train --resume {run_dir.path}") from None
+    except Exception:
+        if not resume:
+            run_dir.remove_unused()
+        raise
+    finally:
+        display.close()
+
+
+def evaluate(
+    config: RunConfig | Mapping[str, Any] | None = None,
+    *,
+    policy: Any = None,
+    world: Any = None,
+    tasks: "Sequence[Task] | Mapping[str, Sequence[Task]] | None" = None,
+    reward: Callable[..., float] | None = None,
+    display: "Display | None" = None,
+    split: str = "",
+    episodes: int = 0,
+    repeats: int = 1,
+    greedy: bool = False,
+    out: str | os.PathLike[str] = "",
+    base_url: str = "",
+    **flags: Any,
+) -> Any:
+    """Play a split's tasks with a policy and count; returns an `agentrl.eval.evaluate.EvalResult`. Blocks, as `train`.
+
+    policy: `random`, `expert`, a model's folder or hub id, `api:NAME`, or an object that speaks the Policy protocol;
+    None: the configuration's model.   split: default the world's validation split.   episodes: tasks, spread over the
+    split; 0: all.   repeats: episodes of each task.   greedy: temperature 0.   out: a folder that gets the
+    trajectories and results.json; empty: nothing is written.   base_url: of the server for `api:NAME`.
+    """
+    own = own_world(world, tasks)
+    settings = python_config(config, own, flags)
+    run = load("evaluation", _EVALUATE)
+    return blocking(
+        lambda: run(
+            settings,
+            policy=policy,
+            world=own,
+            reward=reward,
+            display=display,
+            split=split,
+            episodes=episodes,
+            repeats=repeats,
+            greedy=greedy,
+            out=out,
+            base_url=base_url,
+        )
+    )
+
+
+def python_config(config: RunConfig | Mapping[str, Any] | None, world: Any, flags: Mapping[str, Any]) -> RunConfig:
+    """The configuration of `train(config, **flags)`: default < the model's own < config < flags."""
+    base = to_mapping(config) if isinstance(config, RunConfig) else dict(config or {})
+    if world is not None and "env" not in flags:
+        base["env"] = getattr(world, "__name__", type(world).__name__).rpartition(".")[2]
+    return resolve_layers(base, flag_layer(flags))
+
+
+def resolve_layers(*layers: Mapping[str, Any]) -> RunConfig:
+    """The configuration: default < the model's own < layers, later ones win.
+
+    A run directory as the model's name stands for its best checkpoint.   Raises ConfigError, DataError.
+    """
+    asked = resolve(*layers)
+    folder = model_of_run(asked.model.name)
+    if folder is not None:
+        layers = (*layers, {"model": {"name": str(folder)}})
+        asked = resolve(*layers)
+    return resolve(model_defaults(asked.model.name, asked.env), *layers)
+
+
+def flag_layer(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The layer of some flags by name; those that are None were not given. Other names are settings as they are."""
+    layer: dict[str, Any] = {}
+    for name, value in flags.items():
+        if value is None:
+            continue
+        path = FLAGS.get(name, (name,))
+        if name not in FLAGS and name not in RunConfig.__dataclass_fields__:
+            known = [*FLAGS, *RunConfig.__dataclass_fields__]
+            raise ConfigError(f"unknown setting {name!r}{nearest(name, known)}")
+        if name == "model" and not isinstance(value, (str, os.PathLike)):
+            path = ("model",)  # train(model={"name": ..., "lora": 8}) or a ModelConfig
+            value = value if isinstance(value, Mapping) else to_mapping(value)
+        layer = merge(layer, _nested(path, os.fspath(value) if isinstance(value, os.PathLike) else value))
+    return layer
+
+
+def set_layer(assignments: Iterable[str]) -> dict[str, Any]:
+    """The layer of `--set a.b=c` assignments; values are read as YAML.   Raises ConfigError for what is none."""
+    layer: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not all(name.strip().split(".")):
+            raise ConfigError(f"--set {assignment!r} is no assignment; write --set trainer.lr=1e-5")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {name}: {text!r} is no YAML ({' '.join(str(error).split())})") from error
+        layer = merge(layer, _nested(tuple(name.strip().split(".")), value))
+    return layer
+
+
+def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name if "-" in name and name != path[0] else name.replace("-", "_"): value}
+    result: dict[str, Any] = value
+    return result
+
+
+def check(config: RunConfig, world: Any = None) -> Any:
+    """Refuse, before anything is loaded or written, what cannot be run; returns the `Composition`.
+
+    world: one's own; None: the registered one.   Raises AgentRLError.
+    """
+    from agentrl.composition import build, compose, world_settings
+
+    played = world if world is not None else load("env", config.env)
+    world_settings(played, config.env_settings)
+    for setting, split in (("train_split", config.train_split), ("validation.split", config.validation.split)):
+        if split != "auto" and split not in played.SPLITS:
+            raise ConfigError(
+                f"{setting} is {split!r}{nearest(split, played.SPLITS)}; splits: {', '.join(played.SPLITS)}"
+            )
+    build("curriculum", config.curriculum, config.curriculum_settings)
+    build("memory", config.memory, config.memory_settings)
+    build("format", config.format, config.format_settings)
+    composition = compose(config)
+    load("trainer", _CHECK)(config, composition)
+    return composition
+
+
+def own_world(world: Any, tasks: "Sequence[Task] | Mapping[str, Sequence[Task]] | None") -> Any:
+    """A world as the trainer takes it, from a module or object that is one, or from an Env class and its tasks."""
+    if world is None:
+        if tasks is not None:
+            raise ConfigError("tasks are given without a world; pass world=YourEnv too")
+        return None
+    if isinstance(world, str):
+        return load("env", world)
+    if hasattr(world, "Env") and tasks is None:
+        return world
+    from agentrl.own_world import OwnWorld
+
+    return OwnWorld.of(world, tasks)
+
+
+def _resumed(
+    config: RunConfig | Mapping[str, Any] | None, resume: bool | str | os.PathLike[str], flags: Mapping[str, Any]
+) -> Path | None:
+    """The run directory to go on with, or None for a new run."""
+    if resume is False or resume is None:
+        return None
+    folder: Any = resume
+    given = dict(flags)
+    if resume is True:
+        folder = given.pop("run_dir", None) or given.pop("out", None)
+        if folder is None and config is not None:
+            folder = config.run_dir if isinstance(config, RunConfig) else config.get("run_dir")
+            config = None
+    if not folder:
+        raise ConfigError("resume needs the run directory: train(resume='runs/...')")
+    if config is not None or any(value is not None for value in given.values()):
+        raise ConfigError("a resumed run keeps its configuration; give nothing beside the run directory")
+    return Path(folder)
+
+
+def blocking(function: Callable[[], T]) -> T:
+    """Call a function that runs an event loop of its own; inside a running loop, in a thread.
+
+    A KeyboardInterrupt while the thread is waited for is handed on to it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return function()
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            result.append(function())
+        except BaseException as error:  # carried over to the caller, who gets it as if it had called itself
+            failure.append(error)
+
+    thread = threading.Thread(target=call, name="agentrl", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        try:
+            thread.join(0.2)
+        except KeyboardInterrupt:
+            with contextlib.suppress(Exception):
+                ident = ctypes.c_ulong(thread.ident or 0)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(KeyboardInterrupt))
+    if failure:
+        raise failure[0]
+    return result[0]

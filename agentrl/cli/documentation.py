@@ -1,0 +1,73 @@
+"""Reads what the source says of a registered name, without importing it: by its file's syntax tree."""
+
+import ast
+import functools
+import importlib.util
+from pathlib import Path
+
+
+def first_line(path: str) -> str:
+    """The first sentence of the documentation of `module` or `module:attribute`; says so where there is no source.
+
+    Of a class or function it is its docstring; of a value, the text under it, or the docstring of the function that
+    it binds; else that of its module.
+    """
+    module_name, _, attribute = path.partition(":")
+    tree = _tree(module_name)
+    if tree is None:
+        return "(its source cannot be read)"
+    text = (_of_attribute(tree, attribute) if attribute else "") or ast.get_docstring(tree) or ""
+    line = " ".join(text.split("\n\n")[0].split())
+    own, colon, rest = line.partition(": ")
+    if colon and own.replace("_", "-") == module_name.rpartition(".")[2].replace("_", "-"):
+        line = rest  # `guess: a number is hidden`: the name stands before it already
+    sentence, dot, _ = line.partition(". ")
+    return sentence + ("." if dot and not sentence.endswith(".") else "")
+
+
+@functools.cache
+def _tree(module_name: str) -> ast.Module | None:
+    try:
+        spec = importlib.util.find_spec(module_name)  # imports the parents, which hold no logic
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    try:
+        return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return None
+
+
+def _of_attribute(tree: ast.Module, name: str) -> str:
+    for statement, following in zip(tree.body, [*tree.body[1:], None], strict=True):
+        if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and statement.name == name:
+            return ast.get_docstring(statement) or ""
+        value = _assigned(statement, name)
+        if value is None:
+            continue
+        if (
+            isinstance(following, ast.Expr)
+            and isinstance(following.value, ast.Constant)
+            and isinstance(following.value.value, str)
+        ):
+            return following.value.value
+        if isinstance(value, ast.Call):
+            for keyword in value.keywords:
+                if keyword.arg == "bind" and isinstance(keyword.value, ast.Name):
+                    return _of_attribute(tree, keyword.value.id)
+        return ""
+    return ""
+
+
+def _assigned(statement: ast.stmt, name: str) -> ast.expr | None:
+    """The value that a statement gives to a name, or None."""
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    else:
+        return None
+    if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+        return statement.value
+    return None
