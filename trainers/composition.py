@@ -1,0 +1,190 @@
+"""An algorithm's parts at work on a batch: gate, advantage, terms and loss; and the states that a checkpoint holds."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from agentrl.composition import Composition as Resolved
+from agentrl.composition import compose_parts
+from agentrl.registry import load
+from agentrl.trainers.algorithm import Algorithm, Couples, Part, State
+from agentrl.trainers.step_view import Level, StepView, Term
+
+_WIDTH: Mapping[str, int] = {"token": 0, "turn": 1, "batch": 2}
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A part with its settings and its state."""
+
+    part: Part
+    config: Any
+    state: State | None
+
+    def __call__(self, view: StepView) -> Any:
+        return self.part.bind(view, self.config, self.state)
+
+    @property
+    def couples(self) -> Couples:
+        couples = self.part.couples
+        return couples(self.config) if callable(couples) else couples
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What the trainer runs; made by `compose`. Views given to it are of the whole batch, on every rank the same."""
+
+    resolved: Resolved
+    """The parts by slot, with their settings: what `agentrl explain` shows."""
+    slots: Mapping[str, tuple[Bound, ...]]
+    """The parts that are not switched off, in order."""
+
+    @property
+    def algorithm(self) -> Algorithm:
+        return cast(Algorithm, self.resolved.algorithm)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the trainer has to compute or provide."""
+        return self.resolved.needs
+
+    @property
+    def couples(self) -> Couples:
+        """The widest of what the terms couple; up to `turn`, one pass gives the gradient of two."""
+        terms = (*self.slots["surrogate"], *self.slots["regularisers"])
+        return max((bound.couples for bound in terms), key=lambda couples: _WIDTH[couples])
+
+    def __iter__(self) -> Iterator[Bound]:
+        return (bound for slot in self.slots.values() for bound in slot)
+
+    def states(self) -> dict[str, State]:
+        """What the parts remember, by a name that stays: `section.Class`."""
+        return {
+            f"{bound.part.settings_section}.{type(bound.state).__name__}": bound.state
+            for bound in self
+            if bound.state is not None
+        }
+
+    def _with_returns(self, view: StepView) -> StepView:
+        reward = view.reward
+        for bound in self.slots["rewards"]:
+            reward = reward + bound(view)
+        view = view.with_fields(reward=reward)
+        (returns,) = self.slots["returns"]
+        return view.with_fields(returns=returns(view))
+
+    def gate(self, view: StepView) -> Tensor:
+        """Which groups enter the batch: those that every gate lets pass.   Returns [G] bool; without gates all."""
+        passed = torch.ones(view.num_groups, dtype=torch.bool)
+        if not self.slots["gates"]:
+            return passed
+        with_returns = self._with_returns(view)
+        for bound in self.slots["gates"]:
+            passed = passed & bound(with_returns)
+        return passed
+
+    def advantage(self, view: StepView) -> StepView:
+        """The view with reward, returns and advantage filled, and `trained` as the selections leave it.
+
+        view: as the batch was built, with `old` and `sampled` where parts need them; `reward` is the world's alone.
+        To be called once a step, before the first update. Without an advantage part (SFT) that field stays None.
+        """
+        for state in self.states().values():
+            if hasattr(state, "observe"):
+                state.observe(view)
+        view = self._with_returns(view)
+        for bound in self.slots["advantage"]:
+            view = view.with_fields(advantage=bound(view).detach())
+        for bound in self.slots["modifiers"]:
+            view = view.with_fields(advantage=bound(view).detach())
+        trained = view.trained
+        for bound in self.slots["selections"]:
+            trained = trained & bound(view)
+        return view.with_fields(trained=trained)
+
+    def named_terms(self, view: StepView) -> list[tuple[str, Term]]:
+        """The loss's summands with the names of their parts, the surrogate's first."""
+        named = []
+        for bound in (*self.slots["surrogate"], *self.slots["regularisers"]):
+            result: Term | Sequence[Term] = bound(view)
+            terms = [result] if isinstance(result, Term) else list(result)
+            numbers = [""] if len(terms) == 1 else [f"-{i + 1}" for i in range(len(terms))]
+            named += [(bound.part.name + number, term) for number, term in zip(numbers, terms, strict=True)]
+        return named
+
+    def terms(self, view: StepView) -> list[Term]:
+        """The loss's summands; view: with `current` and `advantage`, and whatever else the parts need."""
+        return [term for _, term in self.named_terms(view)]
+
+    def weights(self, view: StepView, level: Level, aggregate: str | None = None) -> Tensor:
+        """What each value of a level counts, [N], [U], [J] or [P].   aggregate: a name; None: the algorithm's."""
+        (own,) = self.slots["aggregate"]
+        if aggregate is None or aggregate == own.part.name:
+            return cast(Tensor, own.part.bind(view, level, own.config))
+        part = load("part", aggregate)
+        return cast(Tensor, part.bind(view, level, part.config() if part.config else None))
+
+    def loss(self, view: StepView, weigh: Callable[[Term], Tensor] | None = None) -> tuple[Tensor, dict[str, float]]:
+        """Sum over the terms of weight * sum(aggregate's weights * values); and each summand by its part's name.
+
+        weigh: the weights of a term's values, where `view` is a piece of the batch: an aggregate is over the whole.
+        Values whose weight is 0 do not enter, whatever they are.
+        """
+        assert view.current is not None
+        total = (view.current[:0] * 1.0).sum()
+        shown = {}
+        for name, term in self.named_terms(view):
+            weights = weigh(term) if weigh else self.weights(view, term.level, term.aggregate)
+            counted = weights.detach() != 0
+            summand = term.weight * (weights[counted].detach() * term.values[counted]).sum()
+            total = total + summand
+            shown[name] = float(summand.detach())
+        return total, shown
+
+    def metrics(self, view: StepView) -> dict[str, float]:
+        """What the parts show of a step; view: one of which the loss was taken.   docs/metrics.md explains each."""
+        shown: dict[str, float] = {}
+        for bound in self:
+            if bound.part.metrics is not None:
+                shown |= bound.part.metrics(view, bound.config, bound.state)
+        return shown
+
+    def update(self, view: StepView) -> None:
+        """Let every state learn from the step: once, after its last optimiser step, with the data of all ranks (R9)."""
+        for state in self.states().values():
+            state.update(view)
+
+    def describe(self) -> list[tuple[str, str, str]]:
+        """(slot, part, its settings), a row a part: what `agentrl explain` prints."""
+        return self.resolved.describe()
+
+
+def compose(
+    algorithm: Algorithm, parts: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+) -> Composition:
+    """An algorithm with parts exchanged and set, ready to run; nothing is loaded but the parts themselves.
+
+    parts: {slot: name, Part, or a list of them}; a leading + appends.   settings: {section: {setting: value}}.
+    Raises UnknownName for a part that is not registered, ConfigError for what cannot be (`compose_parts`).
+    """
+    return bind(compose_parts(algorithm, parts or {}, settings or {}))
+
+
+def bind(resolved: Resolved) -> Composition:
+    """The composition that the core resolved, with fresh states: one a class, shared by the parts that name it."""
+    states: dict[type, State] = {}
+
+    def bound(part: Part) -> Bound:
+        config = resolved.settings_of(part)
+        if part.state is not None and part.state not in states:
+            states[part.state] = part.state() if config is None else part.state(config)
+        return Bound(part, config, states[part.state] if part.state is not None else None)
+
+    slots = {
+        slot: tuple(bound(part) for part in standing if part.name not in resolved.idle)
+        for slot, standing in resolved.parts.items()
+    }
+    return Composition(resolved, slots)
