@@ -15,7 +15,7 @@ import yaml
 
 from agentrl.config import RunConfig, resolve
 from agentrl.errors import ConfigError, nearest
-from agentrl.models.defaults import model_defaults, model_of_run
+from agentrl.models.defaults import is_model, model_defaults, model_of_run
 from agentrl.registry import load
 from agentrl.settings import merge, to_mapping
 
@@ -140,7 +140,7 @@ def evaluate(
     trajectories and results.json; empty: nothing is written.   base_url: of the server for `api:NAME`.
     """
     own = own_world(world, tasks)
-    settings = python_config(config, own, flags)
+    settings = python_config(config, own, flags, policy)
     run = load("evaluation", _EVALUATE)
     return blocking(
         lambda: run(
@@ -159,12 +159,14 @@ def evaluate(
     )
 
 
-def python_config(config: RunConfig | Mapping[str, Any] | None, world: Any, flags: Mapping[str, Any]) -> RunConfig:
-    """The configuration of `train(config, **flags)`: default < the model's own < config < flags."""
+def python_config(
+    config: RunConfig | Mapping[str, Any] | None, world: Any, flags: Mapping[str, Any], policy: Any = None
+) -> RunConfig:
+    """The configuration of `train(config, **flags)`: default < the model's own < config < flags < policy."""
     base = to_mapping(config) if isinstance(config, RunConfig) else dict(config or {})
     if world is not None and "env" not in flags:
-        base["env"] = getattr(world, "__name__", type(world).__name__).rpartition(".")[2]
-    return resolve_layers(base, flag_layer(flags))
+        base["env"] = getattr(world, "__name__", type(world).__name__).rpartition(".")[2]  # names the run directory
+    return resolve_layers(base, flag_layer(flags), policy_layer(policy))
 
 
 def resolve_layers(*layers: Mapping[str, Any]) -> RunConfig:
@@ -306,3 +308,10 @@ def blocking(function: Callable[[], T]) -> T:
     if failure:
         raise failure[0]
     return result[0]
+
+
+def policy_layer(policy: Any) -> dict[str, Any]:
+    """The layer that a policy's word adds to the others: a model's name is the setting `model.name`."""
+    if isinstance(policy, (str, os.PathLike)) and is_model(os.fspath(policy)):
+        return {"model": {"name": os.fspath(policy)}}
+    return {}

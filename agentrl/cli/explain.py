@@ -69,7 +69,8 @@ def composition_lines(composition: Any) -> list[str]:
     lines = []
     last = ""
     for slot, name, _ in composition.describe():
-        lines.append(f"{slot if slot != last else '':13} {name}".rstrip())
+        off = " (off)" if name in composition.idle else ""
+        lines.append(f"{slot if slot != last else '':13} {name}{off}".rstrip())
         last = slot
     lines.append(f"{'needs':13} {', '.join(sorted(composition.needs)) or '-'}")
     ours = sorted({part.name for part in composition if part.ours})

@@ -33,6 +33,11 @@ def model_folder(name: str, env: str = "") -> Path | None:
     return _cached(name)
 
 
+def is_model(word: str) -> bool:
+    """Does a policy's word stand for a model: `tiny`, a folder that is there, or a hub id `owner/name`."""
+    return word == "tiny" or Path(word).expanduser().is_dir() or ("/" in word and ":" not in word)
+
+
 def model_of_run(path: str | os.PathLike[str]) -> Path | None:
     """The model folder of a run directory: its best checkpoint, or its last; None where `path` is no run directory.
 

@@ -1,0 +1,265 @@
+"""Plays a split's tasks with any policy and counts: success by task kind, infrastructure failures apart."""
+
+import asyncio
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from agentrl.composition import build, world_settings
+from agentrl.config import RunConfig
+from agentrl.display import Display, Silent
+from agentrl.errors import ConfigError, nearest, unknown_name
+from agentrl.eval.statistics import bootstrap_interval
+from agentrl.models.defaults import is_model
+from agentrl.records import write_trajectories
+from agentrl.registry import LISTINGS, load, names
+from agentrl.run_directory import RUN_SCHEMA, RunDirectory, panel_hash, write_json
+from agentrl.runner import Job, Runner
+from agentrl.statistics import TOTAL, Tally, tally_by_kind
+from agentrl.types import ENDS, Task, Trajectory
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalResult:
+    """What an evaluation came to."""
+
+    by_kind: Mapping[str, Tally]
+    """task kind -> counts; `all` counts every episode."""
+    trajectories: Sequence[Trajectory]
+    """In the order of the panel, repeats of a task together."""
+    split: str
+    panel: str
+    """Hash of the tasks that were played, in order."""
+    policy: str
+    seconds: float
+    success_interval: tuple[float, float]
+    """95 %: Wilson's where every task was played once, the bootstrap over tasks where it was played more often."""
+    interval_by: str
+    """`wilson` or `bootstrap over tasks`."""
+    run_dir: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """How it was asked: split, episodes, repeats, temperature, seed."""
+
+    @property
+    def all(self) -> Tally:
+        return self.by_kind[TOTAL]
+
+    @property
+    def success(self) -> float:
+        """Share of the scored episodes that succeeded; nan where there is none."""
+        return self.all.success
+
+    def as_dict(self) -> dict[str, Any]:
+        """What results.json holds."""
+        return {
+            "schema": RUN_SCHEMA,
+            "policy": self.policy,
+            "split": self.split,
+            "panel": self.panel,
+            "seconds": self.seconds,
+            "settings": dict(self.settings),
+            "success": self.success,
+            "success_interval": list(self.success_interval),
+            "interval_by": self.interval_by,
+            "by_kind": {kind: counts.as_dict() for kind, counts in self.by_kind.items()},
+        }
+
+
+def evaluate(
+    config: RunConfig,
+    *,
+    policy: Any = None,
+    world: Any = None,
+    reward: Callable[[Trajectory], Any] | None = None,
+    display: Display | None = None,
+    split: str = "",
+    episodes: int = 0,
+    repeats: int = 1,
+    greedy: bool = False,
+    out: str | os.PathLike[str] = "",
+    base_url: str = "",
+) -> EvalResult:
+    """Play and count; see `agentrl.evaluate`, which calls this outside any running event loop.
+
+    Raises AgentRLError for an unknown policy, split or setting, before anything is played.
+    """
+    if repeats < 1:
+        raise ConfigError(f"repeats is {repeats}; it must be at least 1")
+    if episodes < 0:
+        raise ConfigError(f"episodes is {episodes}; it must not be negative")
+    shown = display or Silent()
+    played = world if world is not None else load("env", config.env)
+    world_config = world_settings(played, config.env_settings)
+    split = split or (played.VALIDATION if config.validation.split == "auto" else config.validation.split)
+    if split not in played.SPLITS:
+        raise ConfigError(
+            f"{config.env} has no split {split!r}{nearest(split, played.SPLITS)} (splits: {', '.join(played.SPLITS)})"
+        )
+    tasks = spread(played.tasks(split, world_config), episodes)
+    if not tasks:
+        raise ConfigError(f"split {split!r} of {config.env} has no task")
+    seated = seat(
+        policy, config, played, base_url=base_url, slots=min(config.rollout.concurrency, len(tasks) * repeats)
+    )
+    memory = build("memory", config.memory, config.memory_settings)
+    written = build("format", config.format, config.format_settings)
+    folder = _result_folder(config, out)
+    try:
+        shown.start(f"{config.env}: {seated.name} on {len(tasks)} tasks of {split}, {repeats} a task", 1)
+        runner = Runner(
+            played,
+            seated.policy,
+            memory=memory,
+            format=written,
+            renderer=seated.renderer,
+            rollout=config.rollout,
+            config=world_config,
+            seed=config.seed,
+            reward=reward,
+        )
+        jobs = [
+            Job(task, f"{split}/{number}", rollout, 0, greedy=greedy)
+            for number, task in enumerate(tasks)
+            for rollout in range(repeats)
+        ]
+        started = time.perf_counter()
+        trajectories = asyncio.run(_play(runner, seated.policy, jobs, shown))
+        result = _result(
+            config, seated.name, split, tasks, trajectories, time.perf_counter() - started, repeats, greedy
+        )
+        return _written(result, folder) if folder is not None else result
+    except BaseException:
+        if folder is not None:
+            folder.remove_unused()
+        raise
+    finally:
+        shown.close()
+        if folder is not None:
+            folder.close()
+
+
+async def _play(runner: Runner, policy: Any, jobs: list[Job], display: Display) -> list[Trajectory]:
+    place = {(job.group, job.rollout): number for number, job in enumerate(jobs)}
+    played: dict[int, Trajectory] = {}
+    try:
+        async for trajectory in runner.stream(jobs):
+            played[place[trajectory.group, trajectory.rollout]] = trajectory
+            display.phase("playing", len(played), len(jobs))
+    finally:
+        await runner.close()
+        await policy.close()
+    return [played[number] for number in sorted(played)]
+
+
+def _result(
+    config: RunConfig,
+    name: str,
+    split: str,
+    tasks: Sequence[Task],
+    trajectories: Sequence[Trajectory],
+    seconds: float,
+    repeats: int,
+    greedy: bool,
+) -> EvalResult:
+    by_kind = tally_by_kind(trajectories)
+    interval, interval_by = by_kind[TOTAL].interval, "wilson"
+    if repeats > 1:
+        values: dict[str, list[float]] = {}
+        for trajectory in trajectories:
+            if ENDS[trajectory.ended].scored:
+                values.setdefault(trajectory.task.id, []).append(float(trajectory.outcome.success))
+        interval, interval_by = bootstrap_interval(values, seed=config.seed), "bootstrap over tasks"
+    return EvalResult(
+        by_kind=by_kind,
+        trajectories=tuple(trajectories),
+        split=split,
+        panel=panel_hash(task.id for task in tasks),
+        policy=name,
+        seconds=seconds,
+        success_interval=interval,
+        interval_by=interval_by,
+        settings={
+            "env": config.env,
+            "tasks": len(tasks),
+            "repeats": repeats,
+            "temperature": 0.0 if greedy else config.rollout.temperature,
+            "memory": config.memory,
+            "format": config.format,
+            "seed": config.seed,
+        },
+    )
+
+
+def _result_folder(config: RunConfig, out: str | os.PathLike[str]) -> RunDirectory | None:
+    if not os.fspath(out):
+        return None
+    return RunDirectory.create(replace(config, run_dir=os.fspath(out)), command=sys.argv)
+
+
+def _written(result: EvalResult, folder: RunDirectory) -> EvalResult:
+    write_trajectories(folder.trajectory_file(0), list(result.trajectories))
+    folder.update_meta(panels={result.split: result.panel})
+    write_json(folder / "results.json", result.as_dict())
+    return replace(result, run_dir=folder.path)
+
+
+def spread(tasks: Sequence[Task], num: int) -> list[Task]:
+    """`num` tasks spread evenly over a panel, in its order; all of it where it has no more, or num is 0."""
+    if not num or num >= len(tasks):
+        return list(tasks)
+    return [tasks[i * len(tasks) // num] for i in range(num)]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A policy with what the runner needs beside it."""
+
+    policy: Any
+    name: str
+    renderer: Any = None
+
+
+def seat(policy: Any, config: RunConfig, world: Any, *, base_url: str = "", slots: int = 1) -> Seat:
+    """The policy that a word stands for: a registered name, `api:NAME`, a model's folder or hub id; or an object.
+
+    slots: episodes that a model decodes at once.   Raises AgentRLError for a word that stands for none.
+    """
+    if policy is None:
+        return _model(config, slots)
+    if not isinstance(policy, (str, os.PathLike)):
+        return Seat(policy, type(policy).__name__, getattr(policy, "renderer", None))
+    word = os.fspath(policy)
+    if word.startswith("api:"):
+        api = load("policy", "agentrl.policies.api:APIPolicy")
+        return Seat(api(word.removeprefix("api:"), **({"base_url": base_url} if base_url else {})), word)
+    if word.replace("_", "-") in names("policy") or (":" in word and not os.path.exists(word)):
+        return Seat(_made(load("policy", word), config, world), word)
+    if not is_model(word):
+        raise unknown_name("policy", word, [*names("policy"), "tiny", "api:NAME"], LISTINGS["policy"])
+    return _model(config, slots)
+
+
+def _made(cls: Any, config: RunConfig, world: Any) -> Any:
+    """A registered policy: what its constructor asks for, by name."""
+    if not isinstance(cls, type):
+        return cls
+    offered = {"seed": config.seed, "world": world}
+    wanted = inspect.signature(cls).parameters
+    return cls(**{name: value for name, value in offered.items() if name in wanted})
+
+
+def _model(config: RunConfig, slots: int) -> Seat:
+    from agentrl.models.load import load_model
+    from agentrl.policies.transformers_policy import TransformersPolicy
+
+    model = load_model(config.model, config.env)
+    rollout = config.rollout
+    policy = TransformersPolicy(
+        model, slots=slots, max_context=rollout.max_context, deterministic=rollout.deterministic
+    )
+    return Seat(policy, config.model.name, model.renderer)
