@@ -22,8 +22,8 @@ fi
 PATH=$(cd "$venv/bin" && pwd):$PATH
 export PATH
 
-install() { # --no-compile: what is never imported need not be compiled; the rest is, once, when it is
-    python -m pip install --quiet --no-compile "$@"
+install() { # -qq: errors alone. --no-compile: what is never imported need not be compiled; the rest is, when it is
+    python -m pip install -qq --no-compile "$@"
 }
 
 # torch. On Linux the package index has the CUDA build under the plain version: some gigabytes that a machine without
