@@ -40,5 +40,5 @@ class BareAction:
         return view.observation.admissible
 
     def write(self, action: str, view: View, report: str | None = None, thought: str = "") -> str:
-        """The action; a report and a thought have no place in this format.   Raises DataError for blanks at its ends."""
-        return written(action, action, lambda text: self.parse(text, view))
+        """The action; a report and a thought have no place here.   Raises DataError for blanks at its ends."""
+        return written(action, self.parse(action, view), Reply(action))

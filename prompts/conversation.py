@@ -93,11 +93,13 @@ def last_tag(text: str, tag: str) -> tuple[int, int, str] | None:
     return found[0], found[3], text[found[1] : found[2]].strip()
 
 
-def written(text: str, action: str, parse: Callable[[str], Reply]) -> str:
-    """The text of a reply, once it is read back as the action.
+def written(text: str, reply: Reply, intended: Reply) -> str:
+    """The text of a reply, once it is read back as intended.
 
-    Raises DataError where the action cannot be written in this format (it holds its tags, or blanks at its ends).
+    reply: what the format reads in `text`.
+    Raises DataError where that differs: the action or report holds the format's tags, or the action is empty or has
+    blanks at its ends.
     """
-    if parse(text).action != action:
-        raise DataError(f"the action {action[:80]!r} cannot be written in this format: it is read back differently")
+    if reply != intended:
+        raise DataError(f"the action {intended.action[:80]!r} cannot be written in this format: it is read otherwise")
     return text

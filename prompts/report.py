@@ -77,8 +77,9 @@ class ReportAndAction:
     def write(self, action: str, view: View, report: str | None = None, thought: str = "") -> str:
         """A reply with this action and report; without one the old report stays.
 
-        Raises DataError for tags in the action.
+        Raises DataError for tags in the action or the report, and for blanks at their ends.
         """
         parts = [f"<think>{thought}</think>"] if thought else []
         parts += [] if report is None else [f"<report>{report}</report>"]
-        return written("\n".join([*parts, f"<action>{action}</action>"]), action, lambda text: self.parse(text, view))
+        text = "\n".join([*parts, f"<action>{action}</action>"])
+        return written(text, self.parse(text, view), Reply(action, report=report))

@@ -51,4 +51,5 @@ class Tags:
     def write(self, action: str, view: View, report: str | None = None, thought: str = "") -> str:
         """A reply with this action; a report has no place in this format.   Raises DataError for tags in the action."""
         reasoning = f"<think>{thought}</think>\n" if thought else ""
-        return written(f"{reasoning}<action>{action}</action>", action, lambda text: self.parse(text, view))
+        text = f"{reasoning}<action>{action}</action>"
+        return written(text, self.parse(text, view), Reply(action))

@@ -5,7 +5,8 @@ previous one where
 
     text = previous.text + decode(sampled ids) + glue
 
-holds letter for letter; it is then `previous.ids + sampled ids + ids of the glue`, and only the glue is tokenised.
+holds letter for letter (blanks at the reply's edges being as the tokenizer's decoder has them); it is then
+`previous.ids + sampled ids + ids of the glue`, and only the glue is tokenised.
 Otherwise (the template drops earlier reasoning or strips blanks, the memory replaces what was said, another end-of-turn
 token was sampled than the template writes) the whole text is tokenised and opens a new sequence. Nothing about any
 template is declared.
@@ -14,7 +15,7 @@ template is declared.
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,11 +155,24 @@ class Renderer:
         if not text.startswith(previous.text):
             return None
         start = len(previous.text)
-        said = self._decode(sampled)
-        if text.startswith(said, start):
-            return start + len(said)
-        said = self._decode_in_context(previous.ids[-_CONTEXT:], sampled)
-        return start + len(said) if text.startswith(said, start) else None
+        for said in self._readings(previous.ids, sampled):
+            if text.startswith(said, start):
+                return start + len(said)
+        return None
+
+    def _readings(self, before: Sequence[int], sampled: Sequence[int]) -> Iterator[str]:
+        """What the sampled ids may be as text: decoders differ in the blanks they drop or add at the edges."""
+        yield self._decode(sampled)
+        yield self._decode_in_context(before[-_CONTEXT:], sampled)
+        end = self._end_of_body(sampled)
+        yield self._decode(sampled[:end]) + "".join(self._decode([i]) for i in sampled[end:])
+
+    def _end_of_body(self, ids: Sequence[int]) -> int:
+        """How many ids stand before those that close the reply."""
+        end = len(ids)
+        while end and ids[end - 1] in self._closers:
+            end -= 1
+        return end
 
     def _decode_in_context(self, context: Sequence[int], ids: Sequence[int]) -> str:
         """Some decoders drop a blank at the beginning of what they decode: decode after the ids before it."""
@@ -188,7 +202,7 @@ class Renderer:
         return text
 
     def reply_ids(self, text: str) -> tuple[int, ...]:
-        """A reply that was not sampled here, tokenised once, as the template would write it: end-of-turn id included."""
+        """A reply that was not sampled here, tokenised once, as the template writes it: end-of-turn id included."""
         return self._reply_ids(text)
 
     def _tokenise_reply(self, text: str) -> tuple[int, ...]:
@@ -205,10 +219,7 @@ class Renderer:
 
         Other special ids stay in the text (a reasoning tag may be one): text and ids say the same.
         """
-        end = len(ids)
-        while end and ids[end - 1] in self._closers:
-            end -= 1
-        text = self._decode(ids[:end])
+        text = self._decode(ids[: self._end_of_body(ids)])
         return text[len(self.lead) :] if self.lead and text.startswith(self.lead) else text
 
     def _decode(self, ids: Sequence[int]) -> str:
@@ -223,7 +234,7 @@ class Renderer:
         """
         if not text:
             return ()
-        if after in self._added:
+        if after is not None and after in self._added:
             ids = self._encode(self._decode([after]) + text)
             if ids[0] == after:
                 return ids[1:]
