@@ -1,12 +1,15 @@
 """The tiny model: its tokenizer reads every sentence of the domain, its weights follow from the seed."""
 
 import os
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from agentrl.config import resolve
 from agentrl.envs.alfworld.vocabulary import vocabulary
 from agentrl.errors import ConfigError
 from agentrl.models.tiny.build import SPECIAL, TinyShape, Vocabulary, build_tokenizer, random_tiny, token_list
@@ -200,3 +203,10 @@ def test_a_vocabulary_without_things_or_phrases_is_words_alone():
 def test_sizes_that_cannot_be_are_refused():
     with pytest.raises(ConfigError, match="multiple of key_value_heads"):
         TinyShape(heads=4, key_value_heads=3)
+
+
+def test_the_recipe_is_a_configuration_of_a_run():
+    recipe = Path(str(files("agentrl.models.tiny") / "alfworld.yaml")).read_text(encoding="utf-8")
+    config = resolve(yaml.safe_load(recipe))
+    assert (config.algo, config.model.name, config.trainer.optimiser) == ("sft", "tiny-random", "muon")
+    assert config.validation.split != "valid_unseen"
