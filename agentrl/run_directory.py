@@ -176,14 +176,13 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunDirectoryError(f"cannot make {path}: {error.strerror}") from error
+        foreign = [p.name for p in path.iterdir() if not _left_by_a_start(p)]
+        if foreign and not (path / "config.yaml").exists():
+            raise RunDirectoryError(f"{path} is not empty (it holds {foreign[0]}); name a new folder")
         lock = _lock(path)
         if (path / "config.yaml").exists():
             os.close(lock)
             raise RunDirectoryError(f"{path} holds a run already; continue it with --resume {path}, or name another")
-        foreign = [p.name for p in path.iterdir() if not _left_by_a_start(p)]
-        if foreign:
-            os.close(lock)
-            raise RunDirectoryError(f"{path} is not empty (it holds {foreign[0]}); name a new folder")
         return cls(path, lock)
 
     @classmethod

@@ -1,0 +1,70 @@
+"""Intervals against published values and against what must hold for any numbers."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentrl.eval.statistics import bootstrap_interval, paired_difference_interval
+from agentrl.statistics import wilson_interval
+
+
+@pytest.mark.parametrize(
+    ("successes", "episodes", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),  # Newcombe (1998), Statistics in Medicine 17, table I, method 3
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_is_the_published_one(successes, episodes, low, high):
+    assert wilson_interval(successes, episodes) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_holds_the_share_and_mirrors(counts):
+    successes, episodes = counts
+    low, high = wilson_interval(successes, episodes)
+    assert 0 <= low <= successes / episodes <= high <= 1
+    mirrored = wilson_interval(episodes - successes, episodes)
+    assert mirrored == pytest.approx((1 - high, 1 - low))
+
+
+def test_nothing_is_known_of_no_episodes_and_impossible_counts_are_refused():
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    with pytest.raises(ValueError, match="3 successes of 2"):
+        wilson_interval(3, 2)
+
+
+def test_bootstrap_over_tasks_is_wider_where_episodes_of_a_task_agree():
+    alike = {f"t{i}": [float(i % 2)] * 10 for i in range(20)}
+    mixed = {f"t{i}": [0.0, 1.0] * 5 for i in range(20)}
+    low, high = bootstrap_interval(alike)
+    assert high - low > 0.3  # 20 tasks, not 200 episodes: the normal interval of 20 coins is +-0.22
+    assert bootstrap_interval(mixed) == (0.5, 0.5)
+
+
+def test_bootstrap_of_many_single_episodes_comes_close_to_the_normal_interval():
+    values = {f"t{i}": [float(i < 120)] for i in range(400)}
+    low, high = bootstrap_interval(values, draws=4000)
+    half = 1.96 * math.sqrt(0.3 * 0.7 / 400)
+    assert (low, high) == pytest.approx((0.3 - half, 0.3 + half), abs=0.006)
+
+
+def test_bootstrap_follows_from_its_seed_and_not_from_the_order_of_tasks():
+    values = {f"t{i}": [float(i % 3 == 0), 1.0] for i in range(15)}
+    backwards = dict(reversed(values.items()))
+    assert bootstrap_interval(values, seed=3) == bootstrap_interval(backwards, seed=3)
+    assert bootstrap_interval(values, seed=3) != bootstrap_interval(values, seed=4)
+    assert all(math.isnan(bound) for bound in bootstrap_interval({"t": []}))
+
+
+def test_a_paired_difference_looks_at_shared_tasks_alone():
+    before = {"a": [0.0], "b": [0.0, 1.0], "c": [1.0]}
+    after = {"a": [1.0], "b": [1.0, 0.0], "d": [0.0]}
+    difference, low, high = paired_difference_interval(before, after)
+    assert difference == 0.5  # a: +1, b: 0
+    assert (low, high) == (0.0, 1.0)
+    assert all(math.isnan(value) for value in paired_difference_interval({"a": [1.0]}, {"b": [1.0]}))
