@@ -104,6 +104,9 @@ def load(kind: str, name: str) -> Any:
     """
     if ":" in name:
         return _import(kind, name, name)
+    own = TABLES[kind].get(_canonical(name))
+    if own is not None:  # before the entry points of everything that is installed are read
+        return _import(kind, name, own)
     table = names(kind)
     if _canonical(name) not in table:
         raise unknown_name(kind if kind != "env" else "environment", name, table, LISTINGS[kind])
