@@ -62,6 +62,8 @@ _APPLIANCES = {
 """Receptacles that the floor plans list without a place, and how many a room has."""
 _OPENABLE = frozenset({"Fridge", "Cabinet", "Microwave", "Drawer", "Safe"})
 _HOLDERS = frozenset({"Bowl", "Box", "Cup", "Mug", "Pan", "Plate", "Pot"})
+_GOAL_COUNTS = {False: (0, 30, 30, 25, 15), True: (0, 0, 45, 35, 20)}
+"""Weights of 0 to 4 goal objects, by whether two are asked for; official games have 2.3 in the mean."""
 _LAMP = "DeskLamp"
 _DEVICES = {"clean": "SinkBasin", "heat": "Microwave", "cool": "Fridge"}
 
@@ -241,23 +243,25 @@ def _shuffled_block(split: str, block: int, seed: int) -> tuple[str, ...]:
 
 def generate(split: str, index: int, seed: int = 0) -> GeneratedGame:
     """Game number `index` of a split's endless panel; its walkthrough was replayed and solves it."""
+    return made(split, index, seed)[0]
+
+
+@functools.lru_cache(maxsize=256)
+def made(split: str, index: int, seed: int) -> tuple[GeneratedGame, Game]:
+    """The same, with the game as the native engine plays it; the last few hundred are kept."""
     kind = kind_of(split, index, seed)
     for attempt in range(20):
-        draft = _draft(
-            split, index, kind, random.Random(seed_of("alfworld-game", VERSION, seed, split, index, attempt))
-        )
-        game = _with_walkthrough(draft)
-        if solves(to_game(game), game.walkthrough):
-            return game
-    raise DataError(
-        f"no solvable game came of alfworld {split} {index} (seed {seed}); this is a defect, please report it"
-    )
+        rng = random.Random(seed_of("alfworld-game", VERSION, seed, split, index, attempt))
+        draft = _with_walkthrough(_draft(split, index, kind, rng))
+        game = to_game(draft)
+        if solves(game, draft.walkthrough):
+            return draft, game
+    raise DataError(f"no solvable game came of alfworld {split} {index} (seed {seed}): a defect, please report it")
 
 
 def solves(game: Game, walkthrough: tuple[str, ...]) -> bool:
     """Does a plan win, no sooner than at its end, with every command admissible."""
     play = Simulator(game)
-    play.reset()
     for command in walkthrough:
         if play.won or command not in play.commands:
             return False
@@ -276,7 +280,7 @@ def _draft(split: str, index: int, kind: str, rng: random.Random) -> GeneratedGa
         homes = _homes(name, plan.by_class)
         count = rng.choices(range(4), PLACES[name][0])[0]
         if name == thing:
-            count = max(count, 2 if two else 1)
+            count = rng.choices(range(5), _GOAL_COUNTS[two])[0]
             if two or kind == "pick_and_place_simple":
                 homes.pop(target)
         elif name == _LAMP and look:
@@ -356,11 +360,19 @@ def _can_contain(number: int, things: frozenset[str]) -> frozenset[tuple[str, st
     return frozenset((h.lower(), t.lower()) for h in homes for t in things if t in fits.get(h, ()))
 
 
+@functools.cache
+def _furniture(number: int) -> tuple[dict[str, str], dict[str, str], frozenset[str]]:
+    """Of a room: receptacle -> class, receptacle -> location, what can be opened; as the native engine has them."""
+    plan = room(number).receptacles
+    homes = {mangle(r): _class_of(r).lower() for r in plan}
+    location = {mangle(r): mangle(place) for r, place in plan.items()}
+    return homes, location, frozenset(mangle(r) for r in plan if _class_of(r) in _OPENABLE)
+
+
 def to_game(game: GeneratedGame) -> Game:
     """The same game for the native engine, without the way over PDDL; equal to parsing `problem_text(game)`."""
-    kinds = {mangle(r): _class_of(r).lower() for r in game.receptacles}
-    location = {mangle(r): mangle(place) for r, place in game.receptacles.items()}
-    openable = frozenset(mangle(r) for r in game.receptacles if _class_of(r) in _OPENABLE)
+    homes, location, openable = _furniture(game.room)
+    kinds = dict(homes)
     inside = tuple((mangle(thing), mangle(r)) for thing, r in game.placements)
     abilities = {}
     things = set()

@@ -14,8 +14,7 @@ from agentrl.errors import DataError
 
 BANNER = "-= Welcome to TextWorld, ALFRED! =-\n\n"
 NOTHING = "Nothing happens."
-HELP = """
-Available commands:
+HELP = """Available commands:
   look:                             look around your current location
   inventory:                        check your current inventory
   go to (receptacle):               move to a receptacle
@@ -219,11 +218,12 @@ def listing(names: list[str]) -> str:
 
 
 class Simulator:
-    """Plays a game. `commands`: what it accepts now; `described`: whose contents the last sentence told of."""
+    """Plays a game. `opening`: its first text; `commands`: what it accepts now; `described`: the receptacle whose
+    contents the last sentence told."""
 
     def __init__(self, game: Game) -> None:
         self.game = game
-        self.reset()
+        self.opening = self.reset()
 
     def reset(self) -> str:
         """Back to the start; the opening text, banner included."""

@@ -12,6 +12,7 @@ import hashlib
 import json
 import lzma
 import os
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from agentrl.errors import DataError
 _COMPACT_DOMAIN, _COMPACT_GRAMMAR = "alfred_domain_official.pddl", "alfred_grammar_official.twl2"
 _UNNAMED = "UNKNOWN GOAL."
 """What a grammar without a task says in place of the sentence."""
+_ROW_ID = re.compile(rb'\{"id": "([^"/]+/[^"/]+/[^"/]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +107,20 @@ def list_games(data: str, split: str, count: int, seed: int, kinds: tuple[str, .
 
 
 def _list_generated(split: str, count: int, seed: int, kinds: tuple[str, ...]) -> list[Listed]:
-    prefix = f"generated/{split}" if seed == 0 else f"generated-{seed}/{split}"
     found: list[Listed] = []
     index = 0
     while len(found) < count:
-        kind = generator.kind_of(split, index, seed)
-        if kind in kinds:
-            found.append(Listed(f"{prefix}/{index}", kind, GameRef("generated", "", split, index, seed)))
+        if generator.kind_of(split, index, seed) in kinds:
+            found.append(generated_game(split, index, seed))
         index += 1
     return found
+
+
+def generated_game(split: str, index: int, seed: int) -> Listed:
+    """A generated game by its number, which need not be in a panel."""
+    prefix = "generated" if seed == 0 else f"generated-{seed}"
+    kind = generator.kind_of(split, index, seed)
+    return Listed(f"{prefix}/{split}/{index}", kind, GameRef("generated", "", split, index, seed))
 
 
 def _list_folder(folder: str, split: str) -> list[Listed]:
@@ -138,7 +145,7 @@ def _list_compact(folder: str, split: str) -> list[Listed]:
     if not file.is_file():
         raise DataError(f"{file} is missing; the official splits are {', '.join(generator.SPLITS)}")
     found = []
-    for index, (name, _, _) in enumerate(_rows(str(file)).lines):
+    for index, name in enumerate(_row_ids(str(file))):
         kind = name.split("/")[1].split("-", 1)[0]
         found.append(Listed(name, kind, GameRef("compact", str(file), split, index)))
     return found
@@ -148,13 +155,13 @@ def _list_compact(folder: str, split: str) -> list[Listed]:
 class _Rows:
     """A compact file, unpacked so that any row can be read alone."""
 
-    lines: list[tuple[str, int, int]]
-    """(id, offset, length) in `path` or `content`."""
+    places: list[tuple[int, int]]
+    """(offset, length) of each row in `path`, or in `content` where nothing could be written."""
     path: Path | None
     content: bytes
 
     def read(self, index: int) -> dict[str, Any]:
-        _, offset, length = self.lines[index]
+        offset, length = self.places[index]
         if self.path is None:
             packed = self.content[offset : offset + length]
         else:
@@ -165,31 +172,56 @@ class _Rows:
         return row
 
 
-@functools.lru_cache(maxsize=8)
-def _rows(path: str) -> _Rows:
-    """Unpack a compact file once, into the cache folder; into memory where that cannot be written."""
+def _packed(path: str) -> tuple[bytes, Path]:
+    """A compact file as it is, and the cache folder for what is made of it."""
     try:
         packed = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
-    folder = cache_folder() / "alfworld" / hashlib.sha256(b"rows-1" + packed).hexdigest()[:32]
-    index, blob = folder / "index.json.z", folder / "rows"
-    known = read_json(index)
-    if known is not None and blob.is_file() and blob.stat().st_size == known["size"]:
-        return _Rows([(name, offset, length) for name, offset, length in known["lines"]], blob, b"")
-    lines, content = [], bytearray()
+    return packed, cache_folder() / "alfworld" / "rows" / hashlib.sha256(b"rows-1" + packed).hexdigest()[:32]
+
+
+def _lines(path: str, packed: bytes) -> list[bytes]:
     try:
-        for line in lzma.decompress(packed).splitlines():
-            row = zlib.compress(line, 1)
-            lines.append((str(json.loads(line)["id"]), len(content), len(row)))
-            content += row
-    except (lzma.LZMAError, ValueError, KeyError, TypeError) as error:
+        return lzma.decompress(packed).splitlines()
+    except lzma.LZMAError as error:
         raise DataError(f"{path} is damaged ({error}); copy it again") from None
+
+
+@functools.lru_cache(maxsize=8)
+def _row_ids(path: str) -> tuple[str, ...]:
+    """The ids of a compact file's rows, in order."""
+    packed, folder = _packed(path)
+    known = read_json(folder / "ids.json.z")
+    if isinstance(known, list):
+        return tuple(known)
+    found = [_ROW_ID.match(line) for line in _lines(path, packed)]
+    if not found or None in found:
+        line = found.index(None) + 1 if found else 1
+        raise DataError(f'{path}, line {line}: expected {{"id": "<split>/<name>/<trial>", "task": ...}}')
+    ids = tuple(match[1].decode() for match in found if match)
+    write_json(folder / "ids.json.z", ids)
+    return ids
+
+
+@functools.lru_cache(maxsize=8)
+def _rows(path: str) -> _Rows:
+    """Unpack a compact file once, into the cache folder; into memory where that cannot be written."""
+    packed, folder = _packed(path)
+    index, blob = folder / "places.json.z", folder / "rows"
+    known = read_json(index)
+    if isinstance(known, dict) and blob.is_file() and blob.stat().st_size == known["size"]:
+        return _Rows([(offset, length) for offset, length in known["places"]], blob, b"")
+    places, content = [], bytearray()
+    for line in _lines(path, packed):
+        row = zlib.compress(line, 1)
+        places.append((len(content), len(row)))
+        content += row
     write_bytes(blob, bytes(content))
-    write_json(index, {"size": len(content), "lines": lines})
+    write_json(index, {"size": len(content), "places": places})
     if blob.is_file() and blob.stat().st_size == len(content):
-        return _Rows(lines, blob, b"")
-    return _Rows(lines, None, bytes(content))
+        return _Rows(places, blob, b"")
+    return _Rows(places, None, bytes(content))
 
 
 def load_text(ref: GameRef) -> GameText:
@@ -234,7 +266,7 @@ def load_game(ref: GameRef) -> Game:
 @functools.lru_cache(maxsize=256)
 def _load_game(ref: GameRef) -> Game:
     if ref.source == "generated":
-        return generator.to_game(generator.generate(ref.split, ref.index, ref.seed))
+        return generator.made(ref.split, ref.index, ref.seed)[1]
     text = load_text(ref)
     try:
         return parse(text.problem, text.sentence)

@@ -1,5 +1,7 @@
 """The members of the world; `agentrl.envs.alfworld` shows them, with what an agent sees, may do and is paid."""
 
+import dataclasses
+import itertools
 import random
 import re
 from collections.abc import Iterator, Sequence
@@ -7,14 +9,24 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from agentrl.envs.alfworld.demonstrators import Demonstrator
-from agentrl.envs.alfworld.generator import SPLITS, TASK_TYPES
+from agentrl.envs.alfworld.generator import SPLITS, TASK_TYPES, kind_of
 from agentrl.envs.alfworld.native import BANNER, NOTHING, Simulator
-from agentrl.envs.alfworld.sources import GameRef, find_source, list_games, load_game, load_walkthrough
+from agentrl.envs.alfworld.sources import (
+    GameRef,
+    Listed,
+    find_source,
+    generated_game,
+    list_games,
+    load_game,
+    load_walkthrough,
+)
 from agentrl.errors import ConfigError, WorldFailure, nearest
 from agentrl.seeds import seed_of
 from agentrl.settings import require
 from agentrl.types import Demonstration, Observation, Outcome, StepResult, Task
 
+NEW_GAMES = 10**9
+"""Demonstrations of generated games have numbers from here on; panels are below."""
 VALIDATION = "valid_unseen"
 REPEATS = "strict"
 
@@ -59,10 +71,20 @@ class Config:
     """Only these task types; empty: all six."""
     max_steps: int = 50
     """An episode is cut after this many commands."""
+    direct: float = 0.0
+    """Demonstrations: share by an expert that knows where all is; the rest searches, as an agent must."""
+    eps: float = 0.0
+    """Demonstrations: share of clumsy turns, any command that the game accepts; they are learned."""
+    slips: float = 0.0
+    """Demonstrations: share of turns with a command that the game refuses; they are not learned."""
 
     def __post_init__(self) -> None:
         for name in ("num_train", "num_valid", "max_steps"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("num_train", "num_valid"):
+            require(getattr(self, name) < NEW_GAMES, f"{name} is {getattr(self, name)}; it must be below {NEW_GAMES}")
+        for name in ("direct", "eps", "slips"):
+            require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; it must be from 0 to 1")
         for kind in self.task_types:
             require(
                 kind in TASK_TYPES, f"unknown task type {kind!r}{nearest(kind, TASK_TYPES)}; the types are {TASK_TYPES}"
@@ -78,7 +100,11 @@ def tasks(split: str, config: Config | None = None) -> list[Task]:
         )
     count = config.num_train if split == "train" else config.num_valid
     listed = list_games(config.data, split, count, config.panel, config.task_types or TASK_TYPES)
-    return [Task("alfworld", game.id, split, seed_of("alfworld", game.id), game.kind, data=game.ref) for game in listed]
+    return [_task(game, split) for game in listed]
+
+
+def _task(game: Listed, split: str) -> Task:
+    return Task("alfworld", game.id, split, seed_of("alfworld", game.id), game.kind, data=game.ref)
 
 
 def instructions(config: Config | None = None) -> str:
@@ -121,7 +147,7 @@ class NativePlayer:
     def start(self, ref: GameRef) -> str:
         self.game = Simulator(load_game(ref))
         self.won = self.game.won
-        return self.game.reset()
+        return self.game.opening
 
     def play(self, command: str) -> str:
         feedback = self.game.step(command)
@@ -225,52 +251,60 @@ def demonstrations(
     num: int = 0,
     seed: int = 0,
     *,
-    eps: float = 0.0,
-    direct: float = 0.0,
-    slips: float = 0.0,
+    direct: float | None = None,
+    eps: float | None = None,
+    slips: float | None = None,
 ) -> Iterator[Demonstration]:
-    """Episodes of an expert that searches as an agent must, on the native engine whatever the settings say.
+    """Episodes of the expert that the settings describe, on the native engine (the texts are the same).
 
-    num: how many; 0 is one for each game of the split. Games come in a seeded order, each once before any again;
-    generated games beyond the panel are new ones.
-    eps: share of clumsy turns (any admissible command; learned). direct: share of demonstrations by an expert that
-    knows where all is. slips: share of turns with a command that the game refuses (not learned).
+    num: how many; 0: as many as the panel has.   direct, eps, slips: in place of the settings of these names.
+    Official games come in an order that the seed shuffles, each once before any again. Generated games are new ones,
+    outside the panels.
     """
     config = config or Config()
-    panel = tasks(split, config)
-    for number, task in enumerate(_stream(panel, split, config, num or len(panel), seed)):
-        rng = random.Random(seed_of("alfworld-demonstration", seed, number, task.id))
-        yield demonstrate(task, config, rng, eps=eps, slips=slips, privileged=rng.random() < direct)
-
-
-def _stream(panel: list[Task], split: str, config: Config, num: int, seed: int) -> Iterator[Task]:
+    given = {"direct": direct, "eps": eps, "slips": slips}
+    config = dataclasses.replace(config, **{name: share for name, share in given.items() if share is not None})
     generated = find_source(config.data)[0] == "generated"
-    round_number = 0
-    while num > 0 and panel:
+    panel = [] if generated and num else tasks(split, config)
+    games = _new_games(split, config, seed) if generated else _shuffled(panel, seed)
+    for number, task in enumerate(itertools.islice(games, num or len(panel))):
+        rng = random.Random(seed_of("alfworld-demonstration", seed, number, task.id))
+        yield demonstrate(task, config, rng)
+
+
+def _new_games(split: str, config: Config, seed: int) -> Iterator[Task]:
+    """Games of a split's kind that no panel has, without end."""
+    kinds = config.task_types or TASK_TYPES
+    for number in itertools.count():
+        index = NEW_GAMES + seed_of("alfworld-new", seed, number) % NEW_GAMES
+        if kind_of(split, index, config.panel) in kinds:
+            yield _task(generated_game(split, index, config.panel), split)
+
+
+def _shuffled(panel: list[Task], seed: int) -> Iterator[Task]:
+    for lap in itertools.count():
         order = list(panel)
-        random.Random(seed_of("alfworld-order", seed, round_number)).shuffle(order)
-        yield from order[:num]
-        num -= len(order)
-        round_number += 1
-        if generated and num > 0:  # new games, of the same number as before
-            kinds = config.task_types or TASK_TYPES
-            size = len(panel) * (round_number + 1)
-            listed = list_games("generated", split, size, config.panel, kinds)[-len(panel) :]
-            panel = [Task("alfworld", g.id, split, seed_of("alfworld", g.id), g.kind, data=g.ref) for g in listed]
+        random.Random(seed_of("alfworld-order", seed, lap)).shuffle(order)
+        yield from order
+        if not order:
+            return
 
 
-def demonstrate(
-    task: Task, config: Config, rng: random.Random, *, eps: float, slips: float, privileged: bool
-) -> Demonstration:
+def demonstrate(task: Task, config: Config, rng: random.Random) -> Demonstration:
     """One episode of an expert with planted faults; it ends when it is won or at the step limit."""
     play = Simulator(load_game(_ref(task)))
-    expert = Demonstrator(play, rng, eps=eps, slips=slips, privileged=privileged)
-    observation = _observation(play.reset(), play.admissible, (), config.admissible)
+    privileged = rng.random() < config.direct
+    expert = Demonstrator(play, rng, eps=config.eps, slips=config.slips, privileged=privileged)
+    tell = config.admissible
+
+    def observe(text: str, visited: tuple[str, ...]) -> Observation:
+        return _observation(text, play.admissible if tell else (), visited, tell)
+
+    observation = observe(play.opening, ())
     steps = []
     while not play.won and len(steps) < config.max_steps:
         command, learn = expert.next()
         steps.append((observation, command, learn))
         visited = _touched(command) if command in play.commands else ()
-        text = expert.step(command)
-        observation = _observation(text, play.admissible, visited, config.admissible)
+        observation = observe(expert.step(command), visited)
     return Demonstration(task, tuple(steps), observation, Outcome(play.won, float(play.won)))
