@@ -1,0 +1,129 @@
+"""Generated against official ALFWorld games: what they are made of, and how far simple players get in them.
+
+    python benchmarks/alfworld_games.py FOLDER [--num 500] [--train 500]
+
+FOLDER holds official games (json_2.1.1/... or <split>.jsonl.xz). Every official game that is read is also checked: its
+walkthrough must replay on the native engine, each command admissible, the game won at its end and not before.
+"""
+
+import argparse
+import random
+import statistics
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from agentrl.envs import alfworld
+from agentrl.envs.alfworld.demonstrators import Expert, random_command
+from agentrl.envs.alfworld.generator import SPLITS, TASK_TYPES, solves
+from agentrl.envs.alfworld.native import Game, Simulator
+from agentrl.envs.alfworld.sources import load_game, load_walkthrough
+from agentrl.types import Task
+
+SHORT = dict(zip(TASK_TYPES, ("simple", "look", "clean", "heat", "cool", "two"), strict=True))
+
+
+def spread(panel: Sequence[Task], num: int) -> list[Task]:
+    """At most `num` tasks, evenly over the panel."""
+    return [panel[i * len(panel) // num] for i in range(num)] if num < len(panel) else list(panel)
+
+
+def random_player(play: Simulator, rng: random.Random, limit: int) -> int:
+    """Any admissible command; turns it took, or 0 where it did not win."""
+    for turn in range(limit):
+        play.step(random_command(play.commands, rng))
+        if play.won:
+            return turn + 1
+    return 0
+
+
+def searching_player(play: Simulator, limit: int) -> int:
+    """The searching expert; turns it took, or 0 where it did not win."""
+    expert = Expert(play)
+    for turn in range(limit):
+        held = play.holding
+        play.step(expert.command())
+        expert.observe()
+        expert.moved(held)
+        if play.won:
+            return turn + 1
+    return 0
+
+
+def share(part: int, whole: int) -> str:
+    """A percentage with its 95 % Wilson interval."""
+    if not whole:
+        return "-"
+    z, p = 1.96, part / whole
+    middle, width = p + z * z / (2 * whole), z * ((p * (1 - p) + z * z / (4 * whole)) / whole) ** 0.5
+    low, high = (middle - width) / (1 + z * z / whole), (middle + width) / (1 + z * z / whole)
+    return f"{100 * p:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def things(game: Game) -> int:
+    """Objects that stand in a receptacle."""
+    return len({thing for thing, _ in game.inside})
+
+
+def measure(panel: Sequence[Task], limit: int) -> tuple[dict[str, str], int]:
+    """A row of the table, and how many walkthroughs did not replay."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    solved: dict[str, list[int]] = defaultdict(list)
+    broken = randomly = 0
+    for number, task in enumerate(panel):
+        game, walkthrough = load_game(task.data), load_walkthrough(task.data)
+        if not solves(game, walkthrough):
+            broken += 1
+            sys.stdout.write(f"does not replay: {task.id}\n")
+        numbers["receptacles"].append(len(game.receptacles))
+        numbers["objects"].append(things(game))
+        numbers["closed"].append(sum(r in game.openable for _, r in game.inside))
+        numbers["goal objects"].append(sum(game.kind.get(t) == game.goal_object for t, _ in game.inside))
+        numbers["walkthrough"].append(len(walkthrough))
+        numbers["admissible"].append(len(Simulator(game).admissible) - 1)  # but help
+        randomly += random_player(Simulator(game), random.Random(number), limit) > 0
+        solved[SHORT[task.kind]].append(searching_player(Simulator(game), limit))
+    row = {"games": str(len(panel)), "walkthroughs that replay": str(len(panel) - broken)}
+    kinds = Counter(SHORT[task.kind] for task in panel)
+    row["task types"] = " ".join(f"{kind} {100 * kinds[kind] / len(panel):.0f}%" for kind in SHORT.values())
+    for name, values in numbers.items():
+        row[name] = f"{statistics.mean(values):.1f} ({min(values)}-{max(values)})"
+    row["random wins, %"] = share(randomly, len(panel))
+    turns = [t for taken in solved.values() for t in taken]
+    row["search wins, %"] = share(sum(t > 0 for t in turns), len(turns))
+    row["its turns"] = f"{statistics.mean([t or limit for t in turns]):.1f}"
+    row["wins by type, %"] = " ".join(
+        f"{kind} {100 * sum(t > 0 for t in solved[kind]) / len(solved[kind]):.0f}"
+        for kind in SHORT.values()
+        if solved[kind]
+    )
+    return row, broken
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", help="official games")
+    parser.add_argument("--num", type=int, default=500, help="generated games a split; default 500")
+    parser.add_argument("--train", type=int, default=500, help="official training games; default 500")
+    parser.add_argument("--limit", type=int, default=50, help="turns of a player; default 50")
+    args = parser.parse_args()
+    broken = 0
+    rows: dict[str, dict[str, str]] = {}
+    for split in SPLITS:
+        made = alfworld.Config(data="generated", num_train=args.num, num_valid=args.num)
+        rows[f"generated {split}"], bad = measure(alfworld.tasks(split, made), args.limit)
+        broken += bad
+        official = alfworld.tasks(split, alfworld.Config(data=args.folder))
+        if split == "train":
+            official = spread(official, args.train)
+        rows[f"official {split}"], bad = measure(official, args.limit)
+        broken += bad
+    for name, row in rows.items():
+        sys.stdout.write(f"\n{name}\n")
+        for column, value in row.items():
+            sys.stdout.write(f"  {column:25} {value}\n")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
