@@ -38,7 +38,7 @@ test: $(VENV)/.ready-to-test ## set up, then pass the tests
 
 test-slow: $(VENV)/.ready-to-test ## the tests that take long
 	@make/system.sh --if-possible $$(sed 's/#.*//' tests/system_programs.txt)
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
 
 lint: $(VENV)/.ready-to-test ## style, format and types
 	$(BIN)/ruff check .

@@ -87,7 +87,9 @@ def pages() -> dict[Path, str]:
     configuration = DOCS / "configuration.md"
     return {
         DOCS / "names.md": names_page(),
-        configuration: configuration_page(configuration.read_text(encoding="utf-8")),
+        configuration: configuration_page(
+            configuration.read_text(encoding="utf-8") if configuration.exists() else "# Configuration"
+        ),
     }
 
 

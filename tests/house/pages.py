@@ -3,7 +3,8 @@
 What stands behind the language in a fence's first line says how a block is taken:
 
     ```bash                     every command is run and must end with 0
-    ```bash dry-run             needs a GPU, a hub or long: every `agentrl train` and `agentrl eval` gets `--dry-run`
+    ```bash dry-run             needs a GPU, a hub, a server or long: `agentrl train` gets `--dry-run`, and of
+                                `agentrl eval` and `agentrl play` the configuration is resolved and checked
     ```bash norun REASON        only make, pip, apt-get, git and cd; of `make TARGET`, the target is looked up
     ```console                  `$ command`, and below it what it prints; `...` stands for any number of lines
     ```python                   run as a script
@@ -33,7 +34,6 @@ TESTED = ("bash", "console", "python")
 UNTESTED = ("", "text", "yaml", "json", "toml", "mermaid")
 SET_UP = ("make", "pip", "apt-get", "git", "cd", "python3", "source", "sudo")
 FENCE = re.compile(r"^```(.*)$")
-TAKES_DRY_RUN = ("train", "eval")
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,10 @@ def run(command: str, folder: Path, dry_run: bool = False) -> str:
     while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
         name, _, settings[name] = words.pop(0).partition("=")
     is_agentrl = words[0] == "agentrl"
-    if dry_run and is_agentrl and words[1] in TAKES_DRY_RUN and "--dry-run" not in words:
+    if dry_run and is_agentrl and words[1] == "train" and "--dry-run" not in words:
         words.append("--dry-run")
+    if dry_run and is_agentrl and words[1] in ("eval", "play"):
+        return _configure(words[1], words[2:])
     if is_agentrl and not set(words) & {"|", ">", ">>", "<", "&&", "||", ";", "&"}:
         return _in_process(words[1:], settings, folder)
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -135,6 +137,23 @@ def run(command: str, folder: Path, dry_run: bool = False) -> str:
     if done.returncode:
         raise Wrong(f"`{command}` ended with {done.returncode}: {done.stdout[-500:]}{done.stderr[-2000:]}")
     return done.stdout
+
+
+def _configure(verb: str, words: list[str]) -> str:
+    """`--dry-run` for the verbs that have none: their arguments are read, their configuration resolved and checked."""
+    from agentrl import api
+    from agentrl.cli.parser import Parser
+    from agentrl.errors import AgentRLError
+
+    module = importlib.import_module(f"agentrl.cli.{verb}")
+    parser = Parser(prog=f"agentrl {verb}")
+    module.add_arguments(parser)
+    try:
+        config, _ = module.configuration(parser.parse_args(words))
+        api.check(config)
+    except AgentRLError as error:
+        raise Wrong(f"`agentrl {verb} {shlex.join(words)}`: {error}") from None
+    return ""
 
 
 def _in_process(words: list[str], settings: dict[str, str], folder: Path) -> str:

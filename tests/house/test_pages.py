@@ -49,6 +49,8 @@ def test_commands_are_joined_and_comments_dropped():
     [
         ("bash", "", "exit 3", "ended with 3"),
         ("bash", "", "agentrl lst envs", "did you mean 'list'"),
+        ("bash", "dry-run", "agentrl eval --env guess --polcy random", "polcy"),
+        ("bash", "dry-run", "agentrl eval --env gess --policy api:NAME", "did you mean 'guess'"),
         ("bash", "norun", "make train", "needs a reason"),
         ("bash", "norun long", "agentrl train", "can be run"),
         ("bash", "norun long", "make trian", "no such target"),
