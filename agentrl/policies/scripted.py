@@ -1,0 +1,123 @@
+"""Policies without a model, for tests, baselines and demonstrations; they write in the runner's format."""
+
+import random
+from collections.abc import Callable
+from typing import Any, Literal
+
+from agentrl.errors import ConfigError
+from agentrl.seeds import seed_of
+from agentrl.types import Completion, PromptFormat, Request, Task, View
+
+Source = Literal["sampled", "demonstration", "logged", "api"]
+
+_REMEMBERED_TASKS = 4096
+
+
+class Scripted:
+    """Replies with what a function says.
+
+    function: View -> the text of the reply.
+    """
+
+    takes_ids = False
+    source: Source = "logged"
+
+    def __init__(self, function: Callable[[View], str], *, name: str = "scripted") -> None:
+        self._function = function
+        self.name = name
+
+    async def generate(self, request: Request) -> Completion:
+        return Completion(self._function(request.view))
+
+    async def release(self, episode: str) -> None:
+        """Nothing is kept."""
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+class _Writer:
+    """A scripted policy that chooses an action and lets the format write it."""
+
+    takes_ids = False
+    source: Source = "logged"
+
+    def __init__(self, format: PromptFormat | None) -> None:
+        self.format = format
+        """The runner sets its own where there is none."""
+
+    def choose(self, request: Request) -> str:
+        raise NotImplementedError
+
+    async def generate(self, request: Request) -> Completion:
+        return Completion(write(self.format, self.choose(request), request.view))
+
+    async def release(self, episode: str) -> None:
+        """Nothing is kept."""
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+def write(format: Any, action: str, view: View) -> str:
+    """The reply that holds an action; where the format wants a report, it is the last action.
+
+    Raises ConfigError without a format, DataError for an action that the format cannot hold.
+    """
+    if format is None:
+        raise ConfigError("a scripted policy needs the format in which it replies; pass format=...")
+    last = view.exchanges[-1].action if view.exchanges else ""
+    text: str = format.write(action, view, report=last)
+    return text
+
+
+class RandomAdmissible(_Writer):
+    """One of the admissible actions, each as likely; the same for the same seeds, at any concurrency."""
+
+    name = "random"
+
+    def __init__(self, seed: int = 0, *, format: PromptFormat | None = None) -> None:
+        super().__init__(format)
+        self._seed = seed
+
+    def choose(self, request: Request) -> str:
+        """Raises ConfigError where the world tells no admissible actions."""
+        actions = _admissible(request.view)
+        return actions[random.Random(seed_of(self._seed, request.sampling.seed)).randrange(len(actions))]
+
+
+class Expert(_Writer):
+    """Plays the world's own solution of a task, action by action; after its end, or without one, the first admissible.
+
+    world: a world's module; anything with `solution(task)`.
+    """
+
+    name = "expert"
+    source: Source = "demonstration"
+
+    def __init__(self, world: Any, *, format: PromptFormat | None = None) -> None:
+        super().__init__(format)
+        self._world = world
+        self._solutions: dict[tuple[str, int], tuple[str, ...]] = {}
+
+    def _solution(self, task: Task) -> tuple[str, ...]:
+        key = (task.id, task.seed)
+        if key not in self._solutions:
+            if len(self._solutions) >= _REMEMBERED_TASKS:
+                self._solutions.clear()
+            self._solutions[key] = tuple(self._world.solution(task) or ())
+        return self._solutions[key]
+
+    def choose(self, request: Request) -> str:
+        """Raises ConfigError where there is neither a solution nor an admissible action."""
+        actions, turn = self._solution(request.view.task), request.view.turn
+        return actions[turn] if turn < len(actions) else _admissible(request.view)[0]
+
+
+def _admissible(view: View) -> tuple[str, ...]:
+    actions = view.observation.admissible
+    if not actions:
+        raise ConfigError(
+            f"{view.task.env} tells no admissible actions, and this policy knows no others; use another policy"
+        )
+    return actions

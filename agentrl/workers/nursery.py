@@ -1,0 +1,236 @@
+"""The process from which workers are forked: it has imported the world, holds no threads, and buries its dead.
+
+    parent ──control socket──▶ nursery ──fork──▶ worker   (own session, own group; its channel leads to the parent)
+
+A fork of the training process itself would copy locked mutexes of torch's threads; a fresh interpreter a worker would
+import the world again and again. Whoever is forked here shares the imported pages and is ready in milliseconds. Where
+the world's import has started threads, workers are fresh interpreters instead.
+
+Control, as JSON lines: {"start": n} with the worker's end of its channel, {"kill": n}; back: {"died": n, "why": text}.
+At the end of the control socket (the parent has closed it, or was killed) every worker's group is killed.
+"""
+
+import base64
+import collections
+import contextlib
+import gc
+import json
+import os
+import select
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from types import FrameType
+
+from agentrl.workers import child
+from agentrl.workers.slots import import_module
+
+TAIL_BYTES = 2000
+"""Of what a worker printed, this much is kept for the message when it dies."""
+
+BOOT = "import base64, json, sys; sys.path[:] = json.loads(base64.b64decode(sys.argv[1])); from {} import boot; boot()"
+"""What a fresh interpreter runs: with the parent's import path, which may hold more than its own would."""
+
+
+def command(module: str, *arguments: object) -> list[str]:
+    """The command line of a fresh interpreter that runs `module.boot()` with this process's import path."""
+    path = base64.b64encode(json.dumps(sys.path).encode()).decode()
+    return [sys.executable, "-c", BOOT.format(module), path, *map(str, arguments)]
+
+
+def quiet_environment() -> dict[str, str]:
+    """The environment of workers: one thread a process, for there are many of them."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def boot() -> None:
+    """Entry of a fresh nursery; arguments: import path, control socket, file of the world's module, modules."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to deal with
+    control = socket.socket(fileno=int(sys.argv[2]))
+    _preload(control, sys.argv[3] or None, sys.argv[4:])
+    Nursery(control).serve()
+    os._exit(0)
+
+
+def boot_worker() -> None:
+    """Entry of a worker that is a fresh interpreter."""
+    channel = socket.socket(fileno=int(sys.argv[2]))
+    child.main(channel, int(sys.argv[3]), os.getppid())
+
+
+def _preload(control: socket.socket, file: str | None, modules: list[str]) -> None:
+    """Import the world's module (the first; it stands in `file`) and others, unless the parent dies meanwhile.
+
+    What fails here fails again, and is told, in the worker.
+    """
+    done, end = socket.socketpair()
+    watch = threading.Thread(target=_exit_at_end_of, args=(control, end), daemon=True)
+    watch.start()
+    with contextlib.suppress(Exception, SystemExit):
+        for module in modules:
+            import_module(module, file if module == modules[0] else None)
+    done.close()
+    watch.join()  # a fork must find one thread only
+    end.close()
+    gc.collect()
+    gc.freeze()  # the collector of a worker would write into every shared page
+
+
+def _exit_at_end_of(control: socket.socket, done: socket.socket) -> None:
+    """End this process when the control socket is at its end, behind whatever waits in it; return when `done` is."""
+    poll = select.poll()
+    poll.register(control, 0)  # the end of a socket is told unasked
+    poll.register(done, select.POLLIN)
+    if control.fileno() in {descriptor for descriptor, _ in poll.poll()}:
+        os._exit(0)
+
+
+@dataclass
+class _Nursling:
+    pid: int
+    output: int
+    """Read end of what it prints."""
+    tail: collections.deque[bytes] = field(default_factory=lambda: collections.deque(maxlen=8))
+
+
+class Nursery:
+    """Starts workers, keeps the tail of what they print, kills and buries them. One thread, one loop."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._nurslings: dict[int, _Nursling] = {}
+        self._channels: collections.deque[int] = collections.deque()
+        self._lines = b""
+        self._selector = selectors.DefaultSelector()
+        self._wake, wake = socket.socketpair()
+        for end in (self._wake, wake):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, _nothing)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        self._wake_end = wake
+        self._selector.register(control, selectors.EVENT_READ)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+
+    def serve(self) -> None:
+        """Until the control socket is at its end; then kill every worker's group."""
+        alive = True
+        while alive:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._control:
+                    alive = self._obey()
+                elif key.fileobj is self._wake:
+                    with contextlib.suppress(BlockingIOError):
+                        self._wake.recv(4096)
+                    self._bury()
+                else:
+                    self._listen(key.data)
+        for nursling in self._nurslings.values():
+            _kill_group(nursling.pid)
+            os.kill(nursling.pid, signal.SIGKILL)
+            os.waitpid(nursling.pid, 0)
+
+    def _obey(self) -> bool:
+        data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 64)
+        self._channels.extend(descriptors)
+        if not data:
+            return False
+        *lines, self._lines = (self._lines + data).split(b"\n")
+        for line in lines:
+            order = json.loads(line)
+            if "start" in order:
+                self._start(order["start"], self._channels.popleft())
+            elif order["kill"] in self._nurslings:
+                pid = self._nurslings[order["kill"]].pid
+                _kill_group(pid)
+                os.kill(pid, signal.SIGKILL)  # it may not have its own group yet; not buried, so the number is its own
+        return True
+
+    def _start(self, number: int, channel: int) -> None:
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        nursery = os.getpid()
+        if _num_threads() > 1:
+            pid = self._start_fresh(channel, write)
+        else:
+            pid = os.fork()
+            if pid == 0:
+                self._become_worker(channel, write, nursery)
+        os.close(channel)
+        os.close(write)
+        nursling = _Nursling(pid, read)
+        self._nurslings[number] = nursling
+        self._selector.register(read, selectors.EVENT_READ, nursling)
+
+    def _start_fresh(self, channel: int, output: int) -> int:
+        arguments = command("agentrl.workers.nursery", channel, output)
+        arguments[2] = arguments[2].replace("import boot; boot()", "import boot_worker; boot_worker()")
+        process = subprocess.Popen(
+            arguments, pass_fds=(channel, output), stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        process.returncode = 0  # we bury it ourselves
+        return process.pid
+
+    def _become_worker(self, channel: int, output: int, nursery: int) -> None:
+        """In the fork: let go of what is the nursery's, then serve. Never returns."""
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._selector.close()
+            for end in (self._control, self._wake, self._wake_end):
+                end.close()
+            for sibling in self._nurslings.values():
+                os.close(sibling.output)
+            child.main(socket.socket(fileno=channel), output, nursery)
+        finally:
+            os._exit(1)
+
+    def _listen(self, nursling: _Nursling) -> None:
+        try:
+            data = os.read(nursling.output, 65536)
+        except BlockingIOError:
+            return
+        if data:
+            nursling.tail.append(data[-TAIL_BYTES:])
+        else:
+            self._selector.unregister(nursling.output)
+
+    def _bury(self) -> None:
+        for number, nursling in list(self._nurslings.items()):
+            pid, status = os.waitpid(nursling.pid, os.WNOHANG)
+            if pid == 0:
+                continue
+            _kill_group(pid)  # what the world left running
+            self._listen(nursling)
+            if nursling.output in {key.fd for key in self._selector.get_map().values()}:
+                self._selector.unregister(nursling.output)
+            os.close(nursling.output)
+            del self._nurslings[number]
+            note = {"died": number, "why": _why(os.waitstatus_to_exitcode(status), b"".join(nursling.tail))}
+            with contextlib.suppress(OSError):
+                self._control.sendall(json.dumps(note).encode() + b"\n")
+
+
+def _why(code: int, tail: bytes) -> str:
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+    words = tail[-TAIL_BYTES:].decode("utf-8", "replace").strip()
+    return f"{how}; it last printed: {words[-500:]}" if words else how
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _num_threads() -> int:
+    if sys.platform == "linux":
+        return len(os.listdir("/proc/self/task"))
+    return threading.active_count()
+
+
+def _nothing(signum: int, frame: FrameType | None) -> None:
+    """A handler there must be for the wake-up descriptor to be written."""
