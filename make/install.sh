@@ -22,8 +22,10 @@ fi
 PATH=$(cd "$venv/bin" && pwd):$PATH
 export PATH
 
-install() { # -qq: errors alone. --no-compile: what is never imported need not be compiled; the rest is, when it is
-    python -m pip install -qq --no-compile "$@"
+# -qq: errors alone. --no-compile: what is never imported need not be compiled; the rest is, when it is. --use-pep517:
+# an older pip would build jericho in a way that its cache does not keep.
+install() {
+    python -m pip install -qq --no-compile --use-pep517 "$@"
 }
 
 # torch. On Linux the package index has the CUDA build under the plain version: some gigabytes that a machine without
@@ -33,7 +35,8 @@ install() { # -qq: errors alone. --no-compile: what is never imported need not b
 # not Linux, the plain version follows below with all the rest; with 2.13.0+cpu in place 2.13.0 counts as installed.
 version=$(sed -n 's/^torch==//p' constraints.txt)
 if [ "$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null &&
-    ! python -c "import importlib.metadata as m; m.version('torch')" 2>/dev/null; then
+    ! python -c "import importlib.metadata as m, sys; sys.exit(m.version('torch').partition('+')[0] != '$version')" 2>/dev/null
+then
     echo "set-up: torch $version for the CPU (there is no NVIDIA driver here)"
     install --no-deps "torch==$version+cpu" 2>/dev/null ||
         install --no-deps --retries 1 --index-url https://download.pytorch.org/whl/cpu "torch==$version+cpu" ||
@@ -42,3 +45,4 @@ fi
 
 echo "set-up: agentrl${extras:+ [$extras]} into $venv (two engines are compiled: some minutes the first time)"
 install -c constraints.txt --editable ".${extras:+[$extras]}"
+echo "set-up: ready after $SECONDS s"
