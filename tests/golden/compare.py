@@ -1,0 +1,79 @@
+"""Golden files against our parts: every file by its `algo`, every case with its largest relative difference."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.golden import agents, padded
+from tests.golden.check import Case, Check
+
+RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
+    "aggregations": agents.aggregations,
+    "epo_beta": agents.epo_beta,
+    "epo_loss": agents.epo_loss,
+    "epo_penalty": agents.epo_penalty,
+    "epo_reference": agents.epo_reference,
+    "group_baselines": agents.group_baselines,
+    "ppo_clip": agents.ppo_clip,
+    "verl_agg_loss": padded.verl_agg_loss,
+    "verl_grpo_advantage": padded.verl_grpo_advantage,
+    "verl_kl_penalty": padded.verl_kl_penalty,
+    "verl_ppo_clip_loss": padded.verl_ppo_clip_loss,
+    "verl_rloo_advantage": padded.verl_rloo_advantage,
+}
+"""algo -> what yields the checks of one case."""
+
+
+class UnknownAlgo(ValueError):
+    """A golden file of a method that no part of ours reproduces."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How far one case is off."""
+
+    algo: str
+    case: str
+    difference: float
+    """Largest |got - expected| / (|expected| + atol / rtol) over all outputs; inf where a number was not one."""
+    passed: bool
+
+
+def relative_difference(got: Any, expected: Any, rtol: float, atol: float) -> float:
+    """Largest difference of nested lists of numbers; an expected None is met by nan alone."""
+    if isinstance(expected, (list, tuple)):
+        if not isinstance(got, (list, tuple)) or len(got) != len(expected):
+            return math.inf
+        return max((relative_difference(g, e, rtol, atol) for g, e in zip(got, expected, strict=True)), default=0.0)
+    if expected is None:
+        return 0.0 if math.isnan(got) else math.inf
+    difference = abs(got - expected) / (abs(expected) + atol / rtol)
+    return math.inf if math.isnan(difference) else difference
+
+
+def compare(path: Path) -> list[Result]:
+    """Every case of a golden file.   Raises UnknownAlgo for one that no part of ours reproduces."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if "algo" not in content:
+        checked = ((f"agents.json:{key}", "all", check) for key, check in agents.hand_checked(content))
+        return [_result(algo, case, [check], 1e-6, 1e-6) for algo, case, check in checked]
+    if content["algo"] not in RUNNERS:
+        raise UnknownAlgo(f"no part of ours reproduces {content['algo']!r}; known: {', '.join(sorted(RUNNERS))}")
+    runner, results = RUNNERS[content["algo"]], []
+    for case in content["cases"]:
+        tolerance = content["recommended_tolerance"][case.get("dtype", "float64")]
+        checks = list(runner(case))
+        results.append(_result(content["algo"], case["name"], checks, tolerance["rtol"], tolerance["atol"]))
+    return results
+
+
+def _result(algo: str, case: str, checks: list[Check], rtol: float, atol: float) -> Result:
+    differences = []
+    for check in checks:
+        allowed, floor = check.rtol or rtol, check.atol or atol
+        difference = relative_difference(check.got, check.expected, allowed, floor)
+        differences.append((difference, difference <= allowed))
+    return Result(algo, case, max(d for d, _ in differences), all(ok for _, ok in differences))

@@ -1,0 +1,62 @@
+"""The one strategy from which property tests draw: random batches as a step sees them."""
+
+import torch
+from hypothesis import strategies as st
+
+from agentrl.trainers.step_view import StepView
+from tests.builders import reordered, view_of
+
+
+@st.composite
+def views(draw: st.DrawFn, min_groups: int = 0, max_groups: int = 3) -> StepView:
+    """Groups of trajectories of turns, in any order, every field filled, float64.
+
+    Turns may have no token, trajectories may be masked (no loss), in no statistics, or all of summarise turns' making;
+    scores are few values, so that groups are often all equal; groups may be of one, or empty of what counts.
+    """
+    turns = st.lists(st.integers(0, 4), min_size=1, max_size=4)
+    groups = draw(st.lists(st.lists(turns, min_size=1, max_size=4), min_size=min_groups, max_size=max_groups))
+    trajectories = [own for group in groups for own in group]
+    num_turns = sum(len(own) for own in trajectories)
+    num_tokens = sum(sum(own) for own in trajectories)
+
+    def switches(size: int, mostly: bool = True) -> list[bool]:
+        return [mostly if draw(st.integers(0, 4)) else not mostly for _ in range(size)]
+
+    acts = switches(num_turns)
+    positions, place = [], 0
+    for own in trajectories:
+        acting = 0
+        for _ in own:
+            positions.append(acting)
+            acting += acts[place]
+            place += 1
+    in_statistics = switches(len(trajectories))
+    carries_loss = [counted and kept for counted, kept in zip(in_statistics, switches(len(trajectories)), strict=True)]
+    random = torch.Generator().manual_seed(draw(st.integers(0, 2**31 - 1)))
+
+    def numbers(size: int, low: float, high: float) -> torch.Tensor:
+        return low + (high - low) * torch.rand(size, generator=random, dtype=torch.float64)
+
+    old = numbers(num_tokens, -4, 0)
+    view = view_of(
+        groups,
+        acts=acts,
+        turn_position=positions,
+        in_statistics=in_statistics,
+        trained=[kept for own, kept in zip(trajectories, carries_loss, strict=True) for _ in range(sum(own))],
+        readable=switches(num_turns),
+        valid=switches(num_turns),
+        reward=[draw(st.sampled_from([0.0, 0.1, 1.0])) for _ in range(num_turns)],
+        score=[draw(st.sampled_from([0.0, 1.0, 1 / 3])) for _ in trajectories],
+        old=old,
+        sampled=old + numbers(num_tokens, -0.1, 0.1),
+        current=old + numbers(num_tokens, -0.7, 0.7),
+        reference=old + numbers(num_tokens, -1, 1),
+        entropy=numbers(num_tokens, 0, 3),
+        sampled_entropy=numbers(num_tokens, 0, 3),
+        step=draw(st.integers(0, 10)),
+        num_steps=10,
+        singleton=draw(st.sampled_from(["zero", "raw"])),
+    )
+    return reordered(view, draw(st.integers(0, 2**31 - 1)))[0]
