@@ -5,6 +5,7 @@ translation is kept, in memory and in the cache folder; the grammar is parsed on
 written out directly instead of deriving the grammar for each. A test compares it with the stock engine, text by text.
 """
 
+import ast
 import collections
 import contextlib
 import functools
@@ -45,6 +46,7 @@ try:
         from textworld.core import EnvInfos, GameState
         from textworld.envs import PddlEnv
         from textworld.envs.pddl.logic import Atom, GameLogic, PddlState
+        from textworld.envs.pddl.textgen import ConditionalSymbol, EvalSymbol, ListSymbol, _parse_and_convert
         from textworld.logic import Placeholder, Proposition, Type, Variable
 except ModuleNotFoundError as error:
     raise missing_package(
@@ -136,8 +138,40 @@ class _State(PddlState):  # type: ignore[misc]
 
 @functools.lru_cache(maxsize=8)
 def _logic(domain: str, grammar: str) -> Any:
-    """The parsed grammar of a domain; its types are collected over all games."""
-    return GameLogic(domain=domain, grammar=grammar)
+    """The parsed grammar of a domain; its types are collected over all games.
+
+    Raises DataError where it could do more than name things: the engine evaluates its expressions as Python.
+    """
+    logic = GameLogic(domain=domain, grammar=grammar)
+    for rules in logic.grammar._rules.values():
+        for rule in rules:
+            _check(rule.rhs)
+    for action in logic.actions.values():
+        for text in (action.feedback_rule, action.template):
+            _check(_parse_and_convert(text, rule_name="symbols"))
+    return logic
+
+
+_HARMLESS = (ast.Expression, ast.BinOp, ast.Add, ast.BoolOp, ast.Or, ast.Attribute, ast.Name, ast.Constant, ast.Load)
+_SHOWN = ("name", "id", "indefinite", "definite")
+
+
+def _check(symbols: Any) -> None:
+    """Refuse symbols of a grammar that hold more than names of things, texts, `+` and `or`."""
+    for symbol in symbols if isinstance(symbols, list) else [symbols]:
+        if isinstance(symbol, EvalSymbol):
+            try:
+                nodes = list(ast.walk(ast.parse(symbol.expression.strip(), mode="eval")))
+            except SyntaxError:
+                nodes = [ast.Pass()]
+            for node in nodes:
+                if not isinstance(node, _HARMLESS) or (isinstance(node, ast.Attribute) and node.attr not in _SHOWN):
+                    what = symbol.expression.strip()[:60]
+                    raise DataError(f"the game's grammar holds {what!r}, which may do harm; use games of ALFWorld only")
+        elif isinstance(symbol, ConditionalSymbol):
+            _check(symbol.expression)
+        elif isinstance(symbol, ListSymbol):
+            _check(symbol.symbol)
 
 
 class AlfredEngine(PddlEnv):  # type: ignore[misc]
@@ -266,11 +300,21 @@ class TextWorldPlayer:
         with _LOCK:
             if self._loaded != ref:
                 self._loaded = None
-                self._env.load(as_mapping(load_text(ref)))
+                self._load(ref)
                 self._loaded = ref
             self._state = self._env.reset()
         self.won = bool(self._state["won"])
         return str(self._state.feedback)
+
+    def _load(self, ref: GameRef) -> None:
+        where = ref.path or f"alfworld game {ref.index} of {ref.split}"
+        text = load_text(ref)
+        try:
+            self._env.load(as_mapping(text))
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
+        except Exception as error:  # the grammar's parser and the planner raise all sorts for a damaged file
+            raise DataError(f"{where} cannot be loaded ({type(error).__name__}); fetch it again") from error
 
     def play(self, command: str) -> str:
         """The sentence that answers an exact command."""

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -161,10 +161,13 @@ class NativePlayer:
         pass
 
 
-def readable(command: str) -> str:
-    """A command as the game spells it: lower case, single spaces, `move X to Y` for the older `put X in/on Y`."""
-    plain = " ".join(command.lower().split())
-    older = _PUT.fullmatch(plain)
+def readable(action: str, accepted: Collection[str] = ()) -> str:
+    """A command as the game spells it: lower case, single spaces, `move X to Y` for the older `put X in/on Y`.
+
+    accepted: what the game takes now; games of older releases take `put`, and keep it.
+    """
+    plain = " ".join(action.lower().split())
+    older = _PUT.fullmatch(plain) if plain not in accepted else None
     return f"move {older[1]} to {older[2]}" if older else plain
 
 
@@ -196,7 +199,7 @@ class Env:
         player = self._player
         if player is None or self._over:
             raise WorldFailure("alfworld: step after the end of an episode; call reset first")
-        command = readable(action)
+        command = readable(action, self._accepted)
         valid = command in self._accepted
         text = player.play(command) if valid else NOTHING
         self._steps += 1
