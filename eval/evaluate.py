@@ -14,7 +14,7 @@ from agentrl.composition import build, world_settings
 from agentrl.config import RunConfig
 from agentrl.display import Display, Silent
 from agentrl.errors import ConfigError, nearest, unknown_name
-from agentrl.eval.statistics import bootstrap_interval
+from agentrl.eval.statistics import bootstrap_interval, wilson_interval
 from agentrl.models.defaults import is_model
 from agentrl.records import write_trajectories
 from agentrl.registry import LISTINGS, load, names
@@ -37,10 +37,10 @@ class EvalResult:
     """Hash of the tasks that were played, in order."""
     policy: str
     seconds: float
-    success_interval: tuple[float, float]
-    """95 %: Wilson's where every task was played once, the bootstrap over tasks where it was played more often."""
+    intervals: Mapping[str, tuple[float, float]]
+    """task kind -> 95 % interval of its success, by `interval_by`."""
     interval_by: str
-    """`wilson` or `bootstrap over tasks`."""
+    """`wilson` where every task was played once; `bootstrap over tasks` where it was played more often."""
     run_dir: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """How it was asked: split, episodes, repeats, temperature, seed."""
@@ -54,6 +54,11 @@ class EvalResult:
         """Share of the scored episodes that succeeded; nan where there is none."""
         return self.all.success
 
+    @property
+    def success_interval(self) -> tuple[float, float]:
+        """95 % interval of `success`."""
+        return self.intervals[TOTAL]
+
     def as_dict(self) -> dict[str, Any]:
         """What results.json holds."""
         return {
@@ -66,7 +71,10 @@ class EvalResult:
             "success": self.success,
             "success_interval": list(self.success_interval),
             "interval_by": self.interval_by,
-            "by_kind": {kind: counts.as_dict() for kind, counts in self.by_kind.items()},
+            "by_kind": {
+                kind: counts.as_dict() | {"success_interval": list(self.intervals[kind])}
+                for kind, counts in self.by_kind.items()
+            },
         }
 
 
@@ -94,15 +102,7 @@ def evaluate(
         raise ConfigError(f"episodes is {episodes}; it must not be negative")
     shown = display or Silent()
     played = world if world is not None else load("env", config.env)
-    world_config = world_settings(played, config.env_settings)
-    split = split or (played.VALIDATION if config.validation.split == "auto" else config.validation.split)
-    if split not in played.SPLITS:
-        raise ConfigError(
-            f"{config.env} has no split {split!r}{nearest(split, played.SPLITS)} (splits: {', '.join(played.SPLITS)})"
-        )
-    tasks = spread(played.tasks(split, world_config), episodes)
-    if not tasks:
-        raise ConfigError(f"split {split!r} of {config.env} has no task")
+    split, tasks, world_config = panel_of(config, played, split, episodes)
     seated = seat(
         policy, config, played, base_url=base_url, slots=min(config.rollout.concurrency, len(tasks) * repeats)
     )
@@ -143,6 +143,23 @@ def evaluate(
             folder.close()
 
 
+def panel_of(config: RunConfig, world: Any, split: str, episodes: int) -> tuple[str, list[Task], Any]:
+    """The split that is meant, the tasks of it that are played, and the world's settings.
+
+    Raises ConfigError for an unknown split, an empty one, or a setting that the world does not have.
+    """
+    world_config = world_settings(world, config.env_settings)
+    split = split or (world.VALIDATION if config.validation.split == "auto" else config.validation.split)
+    if split not in world.SPLITS:
+        raise ConfigError(
+            f"{config.env} has no split {split!r}{nearest(split, world.SPLITS)} (splits: {', '.join(world.SPLITS)})"
+        )
+    tasks = spread(world.tasks(split, world_config), episodes)
+    if not tasks:
+        raise ConfigError(f"split {split!r} of {config.env} has no task")
+    return split, tasks, world_config
+
+
 async def _play(runner: Runner, policy: Any, jobs: list[Job], display: Display) -> list[Trajectory]:
     place = {(job.group, job.rollout): number for number, job in enumerate(jobs)}
     played: dict[int, Trajectory] = {}
@@ -167,13 +184,11 @@ def _result(
     greedy: bool,
 ) -> EvalResult:
     by_kind = tally_by_kind(trajectories)
-    interval, interval_by = by_kind[TOTAL].interval, "wilson"
+    intervals = {kind: counts.interval for kind, counts in by_kind.items()}
     if repeats > 1:
-        values: dict[str, list[float]] = {}
-        for trajectory in trajectories:
-            if ENDS[trajectory.ended].scored:
-                values.setdefault(trajectory.task.id, []).append(float(trajectory.outcome.success))
-        interval, interval_by = bootstrap_interval(values, seed=config.seed), "bootstrap over tasks"
+        for kind in by_kind:
+            of_kind = [t for t in trajectories if kind in (TOTAL, t.task.kind)]
+            intervals[kind] = interval_over_tasks(of_kind, config.seed)
     return EvalResult(
         by_kind=by_kind,
         trajectories=tuple(trajectories),
@@ -181,8 +196,8 @@ def _result(
         panel=panel_hash(task.id for task in tasks),
         policy=name,
         seconds=seconds,
-        success_interval=interval,
-        interval_by=interval_by,
+        intervals=intervals,
+        interval_by="wilson" if repeats == 1 else "bootstrap over tasks",
         settings={
             "env": config.env,
             "tasks": len(tasks),
@@ -193,6 +208,22 @@ def _result(
             "seed": config.seed,
         },
     )
+
+
+def interval_over_tasks(trajectories: Sequence[Trajectory], seed: int) -> tuple[float, float]:
+    """95 % interval of the success of episodes of which several are of one task.
+
+    The bootstrap over tasks; where every episode came out the same, of which it would make a point, Wilson's interval
+    of as many episodes as there are tasks.
+    """
+    values: dict[str, list[float]] = {}
+    for trajectory in trajectories:
+        if ENDS[trajectory.ended].scored:
+            values.setdefault(trajectory.task.id, []).append(float(trajectory.outcome.success))
+    outcomes = {value for of_task in values.values() for value in of_task}
+    if len(outcomes) < 2:
+        return wilson_interval(len(values) if outcomes == {1.0} else 0, len(values))
+    return bootstrap_interval(values, seed=seed)
 
 
 def _result_folder(config: RunConfig, out: str | os.PathLike[str]) -> RunDirectory | None:
@@ -248,7 +279,7 @@ def _made(cls: Any, config: RunConfig, world: Any) -> Any:
     """A registered policy: what its constructor asks for, by name."""
     if not isinstance(cls, type):
         return cls
-    offered = {"seed": config.seed, "world": world}
+    offered = {"seed": config.seed, "world": world, "read": sys.stdin, "show": sys.stdout}
     wanted = inspect.signature(cls).parameters
     return cls(**{name: value for name, value in offered.items() if name in wanted})
 

@@ -9,18 +9,23 @@ from pathlib import Path
 def first_line(path: str) -> str:
     """The first sentence of the documentation of `module` or `module:attribute`; says so where there is no source.
 
-    Of a class or function it is its docstring; of a value, the text under it, or the docstring of the function that
-    it binds; else that of its module.
+    Of a module, and of a class in a module whose docstring begins with the module's name, it is the module's. Of
+    another class or function it is its own; of a value, the text under it, or that of the function that it binds.
     """
     module_name, _, attribute = path.partition(":")
     tree = _tree(module_name)
     if tree is None:
         return "(its source cannot be read)"
-    text = (_of_attribute(tree, attribute) if attribute else "") or ast.get_docstring(tree) or ""
+    text = ast.get_docstring(tree) or ""
+    own = module_name.rpartition(".")[2].replace("_", "-") + ":"
+    if text.lower().replace("_", "-").startswith(own):  # `guess: a number is hidden`
+        text = text[len(own) :].lstrip()
+        named = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    else:
+        named = set()
+    if attribute and attribute not in named:
+        text = _of_attribute(tree, attribute) or text
     line = " ".join(text.split("\n\n")[0].split())
-    own, colon, rest = line.partition(": ")
-    if colon and own.replace("_", "-") == module_name.rpartition(".")[2].replace("_", "-"):
-        line = rest  # `guess: a number is hidden`: the name stands before it already
     sentence, dot, _ = line.partition(". ")
     return sentence + ("." if dot and not sentence.endswith(".") else "")
 

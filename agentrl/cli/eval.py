@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=whole_number(1), default=1, help="episodes of each task")
     parser.add_argument("--out", default="", metavar="FOLDER", help="write trajectories and results.json here")
     parser.add_argument("--quiet", action="store_true", help="show the table alone")
+    parser.add_argument("--dry-run", action="store_true", help="show the configuration, check it, and stop")
     add_settings(parser, training=False)
 
 
@@ -55,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
     from agentrl.display import Display, Silent
 
     config, policy = configuration(args)
+    if args.dry_run:
+        show_dry_run(config, args)
+        return 0
     result = evaluate(
         config,
         policy=policy,
@@ -71,6 +75,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def show_dry_run(config: "RunConfig", args: argparse.Namespace) -> None:
+    """What would be played, without loading a model.   Raises AgentRLError for what could not be."""
+    import yaml
+
+    from agentrl.composition import build
+    from agentrl.registry import load
+    from agentrl.settings import to_mapping
+
+    build("memory", config.memory, config.memory_settings)
+    build("format", config.format, config.format_settings)
+    panel = load("evaluation", "agentrl.eval.evaluate:panel_of")
+    split, tasks, _ = panel(config, load("env", config.env), args.split, args.episodes)
+    unused = ("algo", "parts", "settings", "curriculum", "curriculum_settings", "trainer", "validation")
+    shown = {name: value for name, value in to_mapping(config).items() if name not in unused}
+    write(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
+    write("")
+    write(f"# {args.policy} on {len(tasks)} tasks of {split}, {args.repeats} a task")
+
+
 def table(result: Any) -> list[str]:
     """A line a task kind, all episodes first, and what is to be said under them."""
     from agentrl.display import tally_cells
@@ -78,11 +101,10 @@ def table(result: Any) -> list[str]:
     head = ("", "success", "95 % interval", "episodes", "score", "turns", "invalid", "failures")
     rows = [head]
     for kind, counts in result.by_kind.items():
-        share, interval, episodes = tally_cells(counts)
+        share, _, episodes = tally_cells(counts)
         values = counts.as_dict()
-        if kind == "all":
-            low, high = result.success_interval
-            interval = f"{100 * low:.1f}-{100 * high:.1f} %" if counts.episodes else ""
+        low, high = result.intervals[kind]
+        interval = f"{100 * low:.1f}-{100 * high:.1f} %" if counts.episodes else ""
         rows.append(
             (
                 kind,
@@ -101,7 +123,7 @@ def table(result: Any) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-    by = "Wilson's" if result.interval_by == "wilson" else f"all: {result.interval_by}; by kind: Wilson's"
+    by = "Wilson's" if result.interval_by == "wilson" else result.interval_by
     lines += [
         "",
         f"{result.policy} on {result.split}, panel {result.panel[:16]}, {result.seconds:.1f} s; intervals: {by}",

@@ -10,9 +10,9 @@ import argparse
 import dataclasses
 import inspect
 import sys
-import typing
 from typing import Any
 
+from agentrl.cli.documentation import first_line
 from agentrl.cli.parser import write
 from agentrl.errors import UnknownName, nearest
 from agentrl.registry import LISTINGS, load, names
@@ -101,28 +101,35 @@ def _default(field: Any) -> Any:
 
 def _thing(kind: str, name: str, value: Any) -> list[str]:
     lines = [f"{name} ({kind if kind != 'env' else 'world'})"]
-    documented = getattr(value, "bind", value)
-    text = inspect.getdoc(documented) if callable(documented) or inspect.ismodule(documented) else None
-    lines += ["", *(text or inspect.getdoc(_module_of(value, names(kind).get(name, ""))) or "").splitlines()]
+    path = names(kind).get(name.replace("_", "-"), name)
+    if kind == "part":
+        lines += ["", first_line(path)]
+    of_module = inspect.getdoc(_module_of(value, path)) or ""
+    own = (inspect.getdoc(value) or "") if isinstance(value, type) else ""
+    lines += ["", *of_module.splitlines(), *(["", *own.splitlines()] if own else [])]
     if kind == "part":
         lines += ["", f"kind     {value.kind}", f"needs    {', '.join(value.needs) or '-'}"]
         lines += [f"source   {'ours' if value.ours else 'see above'}"]
     cls = _settings_class(kind, value)
+    section = f"settings.{value.settings_section}" if kind == "part" else f"{kind}_settings"
     if cls is not None:
-        where = {
-            "part": f"settings.{getattr(value, 'settings_section', '')}",
-            "env": "env_settings",
-        }.get(kind, f"{kind}_settings")
-        lines += ["", where, *(settings_lines(cls) or ["  none"])]
+        lines += ["", section, *(settings_lines(cls) or ["  none"])]
+    elif kind == "curriculum":
+        lines += ["", section, *(_keywords(value) or ["  none"])]
     return lines
 
 
 def _settings_class(kind: str, value: Any) -> type | None:
-    if kind == "part":
-        return typing.cast("type | None", value.config)
-    if kind in ("env", "curriculum"):
-        return typing.cast("type | None", getattr(value, "Config", None))
-    return value if dataclasses.is_dataclass(value) and isinstance(value, type) else None
+    found: type | None = getattr(value, "config" if kind == "part" else "Config", None)
+    return found
+
+
+def _keywords(cls: Any) -> list[str]:
+    """The settings of a class that takes them as keywords, a line each."""
+    if not isinstance(cls, type):
+        return []
+    parameters = inspect.signature(cls).parameters.values()
+    return [f"  {p.name}  {p.default}" for p in parameters if p.default is not inspect.Parameter.empty]
 
 
 def _module_of(value: Any, path: str) -> Any:

@@ -7,6 +7,7 @@ agentrl play --env alfworld --policy tiny --task 3
 
 import argparse
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentrl.cli.eval import add_policy, configuration
@@ -15,6 +16,9 @@ from agentrl.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from agentrl.types import Completion, Request, Task, Trajectory
+
+A_DAY = 86400.0
+"""A person may think for as long, in seconds."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +35,7 @@ class Shown:
     def __init__(self, policy: Any, *, by_human: bool) -> None:
         self._policy, self._by_human, self._turn = policy, by_human, 0
         self.takes_ids = policy.takes_ids
+        self.source = getattr(policy, "source", "sampled" if policy.takes_ids else "api")
 
     async def generate(self, request: "Request") -> "Completion":
         """Show the newest observation, hand the request on, show the reply."""
@@ -54,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from agentrl.composition import build, world_settings
     from agentrl.errors import PolicyFailure, WorldFailure
     from agentrl.registry import load
+    from agentrl.runner import Runner
     from agentrl.types import ENDS
 
     config, word = configuration(args)
@@ -66,21 +72,29 @@ def run(args: argparse.Namespace) -> int:
         )
     task = find_task(world.tasks(split, world_config), args.task, split)
     seat = load("evaluation", "agentrl.eval.evaluate:seat")(word, config, world, base_url=args.base_url)
-    runner = load("evaluation", "agentrl.runner:Runner")(
+    written = build("format", config.format, config.format_settings)
+    if getattr(seat.policy, "format", ...) is None:
+        seat.policy.format = written
+    by_human = word == "human"
+    rollout = replace(config.rollout, tries=1, **({"generate_seconds": A_DAY} if by_human else {}))
+    runner = Runner(
         world,
-        Shown(seat.policy, by_human=word == "human"),
+        Shown(seat.policy, by_human=by_human),
         memory=build("memory", config.memory, config.memory_settings),
-        format=build("format", config.format, config.format_settings),
+        format=written,
         renderer=seat.renderer,
-        rollout=config.rollout,
+        rollout=rollout,
         config=world_config,
         seed=config.seed,
     )
     write(f"{config.env}, {split}, task {printable(task.id)}" + (f" ({task.kind})" if task.kind else ""))
     instructions = world.instructions(world_config)
-    if instructions:
+    if instructions and not by_human:  # a person is told with the first turn
         write("\n" + printable(instructions))
-    trajectory = asyncio.run(_play(runner, task, args.rollout, args.greedy))
+    trajectory = asyncio.run(_play(runner, seat.policy, task, args.rollout, args.greedy))
+    if by_human and trajectory.ended == "policy_failure":
+        write("\nthe input has ended")
+        return 0
     for line in ending(trajectory):
         write(line)
     if ENDS[trajectory.ended].infrastructure:
@@ -102,7 +116,7 @@ def find_task(panel: Any, wanted: str, split: str) -> "Task":
     return ids[wanted]
 
 
-async def _play(runner: Any, task: "Task", rollout: int, greedy: bool) -> "Trajectory":
+async def _play(runner: Any, policy: Any, task: "Task", rollout: int, greedy: bool) -> "Trajectory":
     from agentrl.runner import Job
 
     try:
@@ -111,6 +125,7 @@ async def _play(runner: Any, task: "Task", rollout: int, greedy: bool) -> "Traje
         return played
     finally:
         await runner.close()
+        await policy.close()
 
 
 def ending(trajectory: "Trajectory") -> list[str]:

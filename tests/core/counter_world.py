@@ -1,5 +1,6 @@
 """A world of three lines for tests: count up to the task's seed, one `up` a turn; `stop` gives up."""
 
+from agentrl.own_world import OwnWorld
 from agentrl.types import Completion, Observation, Outcome, Request, StepResult, Task
 
 
@@ -56,3 +57,7 @@ class Says:
 
     async def close(self) -> None:
         pass
+
+
+WORLD = OwnWorld.of(Counter, TASKS)
+"""For the command line: `--env tests.core.counter_world:WORLD`."""

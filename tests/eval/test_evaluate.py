@@ -10,6 +10,7 @@ from agentrl.errors import AgentRLError, ConfigError, PolicyFailure, UnknownName
 from agentrl.eval.evaluate import seat, spread
 from agentrl.records import read_trajectories
 from agentrl.run_directory import panel_hash
+from agentrl.statistics import wilson_interval
 from tests.core.counter_world import TASKS, Counter, Says, task
 
 
@@ -47,7 +48,9 @@ def test_infrastructure_failures_are_counted_apart():
 def test_repeats_give_an_interval_over_tasks():
     result = agentrl.evaluate(world=Counter, tasks=TASKS, policy=SaysUpToTwo(), repeats=3)
     assert result.all.episodes == 12 and result.interval_by == "bootstrap over tasks"
-    assert result.success_interval[0] < 0.2  # four tasks, not twelve episodes
+    low, high = result.success_interval
+    assert high - low > 0.6  # four tasks, not twelve episodes
+    assert result.intervals["short"] == wilson_interval(2, 2), "where all agree the bootstrap would be a point"
 
 
 def test_what_was_judged_is_written(tmp_path):
