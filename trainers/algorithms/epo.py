@@ -7,11 +7,10 @@
     R_t    = mean over the steps so far of the entropy that turn position t had when it was sampled
     beta_k = the schedule in `smoothing_weight`
 
-The paper's text was not at hand: formulas follow the released code, which was read (WujiangXu/EPO, 5b6fa98), and the
-authors' reply to reviewers. Released, the penalty is a constant outside the band, without a gradient (indicator); the
-authors' later form, a hinge, is the default. Its unit is nats and the indicator's is 1: `penalty` differs in meaning.
-Released, the current step counts into R_t (including_current); in the paper, as recalled, it does not.
-Summarise turns, and positions never seen, have no reference and cost nothing, and stay in the denominator.
+The paper's text was not at hand: formulas follow the released code (WujiangXu/EPO, 5b6fa98), which was read, and the
+authors' reply to reviewers. Released: outside the band a constant, without a gradient (shape: indicator), and the
+current step counts into R_t (including_current). The hinge is the authors' later form; its unit is nats, the other's 1.
+Positions never seen and summarise turns have no reference, cost nothing, and stay in the denominator.
 """
 
 import math
@@ -80,7 +79,7 @@ def entropy_band_penalty(
     seen = ~reference.isnan()
     bound = torch.where(seen, reference, torch.zeros_like(reference)).to(entropy)
     if shape == "hinge":
-        outside = (low * bound - entropy).clamp(min=0) + (entropy - high * bound).clamp(min=0)
+        outside = (low * bound - entropy).relu() + (entropy - high * bound).relu()  # on the bound: no gradient
     else:
         outside = (~((low * bound < entropy) & (entropy < high * bound))).to(entropy)
     return torch.where(seen, penalty * outside, torch.zeros_like(outside))

@@ -1,0 +1,213 @@
+"""The algorithms as wholes: their equations by hand, and what must hold of each for any batch (R7)."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentrl.registry import TABLES, load
+from agentrl.trainers.composition import compose
+from tests.builders import TOKEN_FIELDS, reordered, view_of
+from tests.strategies import views
+
+EVERYTHING = {"parts": {"modifiers": "+engine-correction"}, "settings": {"kl": {"coef": 0.04}}}
+VARIANTS = {
+    "sft": ("sft", {}),
+    "reinforce": ("reinforce", {}),
+    "rloo": ("rloo", {"settings": {"kl": {"coef": 0.1, "estimator": "k2"}}}),
+    "grpo": ("grpo", {}),
+    "grpo, everything": ("grpo", EVERYTHING),
+    "grpo, trajectory-mean": ("grpo", {"parts": {"aggregate": "trajectory-mean", "regularisers": "+entropy-bonus"}}),
+    "epo": ("epo", {"settings": {"epo": {"entropy_coef": 0.1, "low": 0.8, "high": 1.2}}}),
+    "epo, tokens": ("epo", {"settings": {"epo": {"entropy_coef": 0.1, "unit": "token", "low": 0.8, "high": 1.2}}}),
+    "epo, as recalled": (
+        "epo",
+        {"settings": {"epo": {"entropy_coef": 0.1, "entropy_aggregate": "trajectory-mean-of-turn-means"}}},
+    ),
+}
+
+
+def composition_of(variant, history_from=None):
+    name, changes = VARIANTS[variant]
+    composition = compose(load("algorithm", name), changes.get("parts"), changes.get("settings"))
+    if history_from is not None:
+        composition.update(history_from)
+    return composition
+
+
+def loss_and_gradients(composition, view, weigh=None):
+    """The loss, and its derivatives at [current, entropy]."""
+    live = {name: getattr(view, name).clone().requires_grad_() for name in ("current", "entropy")}
+    loss, terms = composition.loss(view.with_fields(**live), weigh)
+    gradients = torch.autograd.grad(loss, list(live.values()), allow_unused=True)
+    return loss.item(), [torch.zeros(view.num_tokens).double() if g is None else g for g in gradients], terms
+
+
+def test_every_registered_algorithm_is_tested():
+    assert {name for name, _ in VARIANTS.values()} == set(TABLES["algorithm"])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(max_examples=12)
+@given(view=views(), order=st.integers(0, 999))
+def test_the_order_of_turns_and_trajectories_changes_nothing(variant, view, order):
+    composition = composition_of(variant, view)
+    other, old_token, _, _ = reordered(view, order)
+    view, other = composition.advantage(view), composition.advantage(other)
+    loss, gradients, _ = loss_and_gradients(composition, view)
+    again, moved, _ = loss_and_gradients(composition, other)
+    assert again == pytest.approx(loss, rel=1e-9, abs=1e-12)
+    for gradient, of_other in zip(gradients, moved, strict=True):
+        torch.testing.assert_close(gradient[old_token], of_other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(max_examples=12)
+@given(view=views(), num_cuts=st.integers(1, 4), data=st.data())
+def test_the_gradient_does_not_depend_on_the_cut(variant, view, num_cuts, data):
+    """Pieces of whole trajectories, weighed by the whole batch, give the loss and gradient of the whole."""
+    composition = composition_of(variant, view)
+    view = composition.advantage(view)
+    loss, gradients, _ = loss_and_gradients(composition, view)
+    piece_of = torch.tensor([data.draw(st.integers(0, num_cuts - 1)) for _ in range(view.num_trajectories)]).long()
+    total, assembled = 0.0, [torch.zeros_like(g) for g in gradients]
+    for number in range(num_cuts):
+        kept = (piece_of == number).nonzero()[:, 0]
+        rows = {
+            "token": torch.isin(view.trajectory_of_token, kept),
+            "turn": torch.isin(view.trajectory_of_turn, kept),
+        }
+
+        def weigh(term, rows=rows):
+            return composition.weights(view, term.level, term.aggregate)[rows[term.level]]
+
+        piece_loss, piece_gradients, _ = loss_and_gradients(composition, view.keep(kept), weigh)
+        total += piece_loss
+        for whole, piece in zip(assembled, piece_gradients, strict=True):
+            whole[rows["token"]] += piece
+    assert total == pytest.approx(loss, rel=1e-9, abs=1e-12)
+    for whole, pieces in zip(gradients, assembled, strict=True):
+        torch.testing.assert_close(whole, pieces, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(max_examples=12)
+@given(view=views())
+def test_one_pass_may_know_the_current_numbers_of_one_turn_alone(variant, view):
+    """What `couples` promises: with every other turn's numbers wrong, a turn's gradient is the same."""
+    composition = composition_of(variant, view)
+    assert composition.couples in ("token", "turn")
+    view = composition.advantage(view)
+    _, gradients, _ = loss_and_gradients(composition, view)
+    for turn in range(min(view.num_turns, 3)):
+        own = view.turn_of_token == turn
+        wrong = {name: torch.where(own, getattr(view, name), torch.zeros(())) for name in ("current", "entropy")}
+        _, alone, _ = loss_and_gradients(composition, view.with_fields(**wrong))
+        for gradient, of_turn in zip(gradients, alone, strict=True):
+            torch.testing.assert_close(gradient[own], of_turn[own], rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(max_examples=12)
+@given(view=views())
+def test_what_carries_no_loss_has_no_gradient_and_nothing_is_ever_nan(variant, view):
+    composition = composition_of(variant, view)
+    view = composition.advantage(view)
+    loss, gradients, terms = loss_and_gradients(composition, view)
+    assert math.isfinite(loss)
+    assert loss == pytest.approx(sum(terms.values()), abs=1e-12)
+    for gradient in gradients:
+        assert gradient.isfinite().all()
+        assert not gradient[~view.trained].any()
+    assert all(math.isfinite(value) for value in composition.metrics(view).values())
+    assert composition.gate(view).shape == (view.num_groups,)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("groups", [[], [[[0]]]], ids=["no group", "no token"])
+def test_an_empty_batch_has_loss_zero(variant, groups):
+    empty = view_of(groups, **{name: [] for name in TOKEN_FIELDS if name != "value"})
+    composition = composition_of(variant, empty)
+    loss, _, terms = loss_and_gradients(composition, composition.advantage(empty))
+    assert loss == 0
+    assert set(terms.values()) == {0.0}
+
+
+def two_trajectories(**fields):
+    """One group: two turns of 2 and 1 tokens with score 1, and one turn of 1 token with score 0."""
+    return view_of([[[2, 1], [1]]], score=[1.0, 0.0], current=[-1.0, -2.0, -3.0, -4.0], entropy=[0.0] * 4, **fields)
+
+
+def filled_loss(name, view, **changes):
+    composition = compose(load("algorithm", name), **changes)
+    view = composition.advantage(view)
+    return loss_and_gradients(composition, view)
+
+
+def test_sft_is_the_mean_negative_log_likelihood():
+    loss, (gradient, _), _ = filled_loss("sft", two_trajectories())
+    assert loss == pytest.approx(10 / 4)
+    assert gradient.tolist() == [-0.25] * 4
+
+
+def test_reinforce_is_the_return_above_the_batch_times_the_log_probability_of_the_trajectory():
+    loss, (gradient, _), _ = filled_loss("reinforce", two_trajectories())
+    assert loss == pytest.approx(-(0.5 * (-1 - 2 - 3) + -0.5 * -4) / 2)
+    assert gradient.tolist() == [-0.25, -0.25, -0.25, 0.25]
+
+
+def test_rloo_compares_with_the_others_of_the_group():
+    loss, (gradient, _), _ = filled_loss("rloo", two_trajectories())
+    assert loss == pytest.approx(-(1.0 * (-1 - 2 - 3) + -1.0 * -4) / 2)
+    assert gradient.tolist() == [-0.5, -0.5, -0.5, 0.5]
+
+
+def grpo_view():
+    """Ratios 1.5, 1, 1 and 1.5; the advantage is +-1 / sqrt(2)."""
+    up = math.log(1.5)
+    return two_trajectories(old=[-1.0 - up, -2.0, -3.0, -4.0 - up], reference=[-1.0, -2.0, -3.0, -3.0])
+
+
+def test_grpo_by_hand():
+    a = 0.5 / (0.5**0.5 + 1e-6)
+    loss, (gradient, _), _ = filled_loss("grpo", grpo_view())
+    assert loss == pytest.approx((-1.2 * a - a - a + 1.5 * a) / 4)
+    assert gradient.tolist() == pytest.approx([0.0, -a / 4, -a / 4, 1.5 * a / 4])
+
+
+def test_grpo_with_a_reference_adds_its_divergence():
+    plain, _, _ = filled_loss("grpo", grpo_view())
+    loss, _, terms = filled_loss("grpo", grpo_view(), settings={"kl": {"coef": 0.04}})
+    assert terms["kl"] == pytest.approx(0.04 * (math.e - 1 - 1) / 4)
+    assert loss == pytest.approx(plain + terms["kl"])
+
+
+def test_dr_grpo_divides_neither_by_deviation_nor_by_length():
+    changes = {
+        "parts": {"aggregate": "token-sum"},
+        "settings": {"group-norm": {"std": False}, "token-sum": {"mean_over": "trajectory", "constant": 10}},
+    }
+    loss, _, _ = filled_loss("grpo", grpo_view(), **changes)
+    assert loss == pytest.approx((-1.2 * 0.5 - 0.5 - 0.5 + 1.5 * 0.5) / 2 / 10)
+
+
+def test_epo_is_grpo_with_a_bonus_and_a_band():
+    view = grpo_view().with_fields(
+        entropy=torch.tensor([4.0, 2.0, 1.0, 0.0]).double(),
+        sampled_entropy=torch.ones(4).double(),
+        step=0,
+        num_steps=10,
+    )
+    composition = compose(load("algorithm", "epo"))
+    composition.update(view)  # both positions: reference 1, so the band ends at 2
+    view = composition.advantage(view)
+    loss, (_, by_entropy), terms = loss_and_gradients(composition, view)
+    surrogate, _, _ = filled_loss("grpo", grpo_view())
+    assert terms["ppo-clip"] == pytest.approx(surrogate)
+    assert terms["epo-entropy"] == pytest.approx(-1e-3 * 7 / 4)
+    assert terms["epo-smoothing"] == pytest.approx(1e-3 * 0.1 * (3 - 2) / 3)  # the first of three turns, mean 3
+    assert loss == pytest.approx(sum(terms.values()))
+    pull = 1e-3 * 0.1 / 3 / 2
+    assert by_entropy.tolist() == pytest.approx([-2.5e-4 + pull, -2.5e-4 + pull, -2.5e-4, -2.5e-4])
