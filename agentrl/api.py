@@ -75,7 +75,7 @@ def train(
 
     config: settings; a mapping has the shape of the YAML file.   world: a module or object with a world's members, or
     one's own Env class; no registration needed.   tasks: the panel of an Env class, or {split: panel}.   reward:
-    trajectory -> its score, in place of the world's.   display: default silent.   resume: the run directory to go on
+    trajectory -> a number for its last turn, or one a turn, added to what the world pays.   display: default silent.   resume: the run directory to go on
     with, or True where `run_dir` names it.   flags: as on the command line (`FLAGS`), or any setting of `RunConfig`.
     Raises AgentRLError with one line for whatever a user can put right, before anything is written where possible.
     """
