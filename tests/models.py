@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from agentrl.models.load import Model
+from agentrl.models.precision import keep_double
 
 TEMPLATE = (
     "{% for message in messages %}"
@@ -90,7 +91,7 @@ def random_module(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    random: torch.nn.Module = module.eval()
+    random: torch.nn.Module = keep_double(module.eval())
     return random
 
 

@@ -47,7 +47,9 @@ class Draw:
 
 
 class Curriculum(Protocol):
-    """Decides which tasks come next; its settings are the keywords with which it is made."""
+    """Decides which tasks come next; made with an instance of its `Config`, started with the panel."""
+
+    Config: type
 
     def start(self, tasks: Sequence[Task], seed: int) -> None: ...
     def draw(self, num_tasks: int, num_rollouts: int) -> list[Draw]: ...

@@ -47,6 +47,11 @@ class Composition:
         return cast(Algorithm, self.resolved.algorithm)
 
     @property
+    def parts(self) -> Mapping[str, tuple[Part, ...]]:
+        """slot -> the parts that are not switched off, in order."""
+        return {slot: tuple(bound.part for bound in bounds) for slot, bounds in self.slots.items()}
+
+    @property
     def needs(self) -> frozenset[str]:
         """What the trainer has to compute or provide."""
         return self.resolved.needs

@@ -14,21 +14,24 @@ import torch
 from torch import Tensor
 
 from agentrl.api import TrainResult
+from agentrl.composition import build
 from agentrl.config import RunConfig
 from agentrl.demonstrations import demonstrations
 from agentrl.display import Display, Silent, summary_rows, what_next
 from agentrl.errors import ConfigError
+from agentrl.event_log import EventLog
 from agentrl.hardware import usable_cores
 from agentrl.models.forward import packs_without_leaks
 from agentrl.models.load import Model, load_model, output_head
+from agentrl.models.vision import ImageInputs, image_files
 from agentrl.policies.transformers_policy import TransformersPolicy
 from agentrl.records import write_trajectories
 from agentrl.registry import load
-from agentrl.rollout_metrics import rollout_metrics
+from agentrl.rollout_metrics import summaries
 from agentrl.run_directory import RunDirectory, panel_hash
 from agentrl.runner import Job, Runner
 from agentrl.seeds import seed_of
-from agentrl.settings import from_mapping
+from agentrl.settings import from_mapping, merge, to_mapping
 from agentrl.statistics import TOTAL, Tally, tally_by_kind
 from agentrl.trainers.algorithm import Curriculum
 from agentrl.trainers.batch import Batch, build_batch
@@ -60,6 +63,19 @@ def check_before_loading(config: RunConfig, composition: Composition) -> None:
         raise ConfigError(f"algorithm {config.algo!r} needs a critic, which this trainer does not have yet")
 
 
+def spoken_to(config: RunConfig) -> dict[str, Any]:
+    """How a model that was trained so wants to be spoken to: what `agentrl.json` says beside its weights."""
+    rollout = to_mapping(config.rollout)
+    names = ("max_turns", "max_context", "max_new_tokens", "constrain", "patience")
+    return {
+        "format": config.format,
+        "format_settings": dict(config.format_settings),
+        "memory": config.memory,
+        "memory_settings": dict(config.memory_settings),
+        "rollout": {name: rollout[name] for name in names},
+    }
+
+
 def spread(tasks: Sequence[Task], num: int) -> list[Task]:
     """`num` tasks spread evenly over a panel, in its order; all of it where it has no more, or num is 0."""
     if not num or num >= len(tasks):
@@ -86,11 +102,12 @@ class Trainer:
         self.learns_from_demonstrations = "demonstrations" in self.composition.needs
         self.world = world if world is not None else load("env", config.env)
         self.world_config = from_mapping(self.world.Config, config.env_settings, "env_settings")
-        self.memory = _part_of_prompt("memory", config.memory, config.memory_settings)
-        self.format = _part_of_prompt("format", config.format, config.format_settings)
+        self.memory = build("memory", config.memory, config.memory_settings)
+        self.format = build("format", config.format, config.format_settings)
         self.tasks = self.world.tasks(config.train_split, self.world_config)
         self.panel = self._panel()
         self.model = model or load_model(config.model, config.env)
+        self.model.defaults = merge(self.model.defaults, spoken_to(config))
         self.optimiser = Optimiser(self.model.module, config.trainer)
         self.updater = Updater(
             self.model.module,
@@ -123,6 +140,15 @@ class Trainer:
         self.best: float | None = None
         self.before: dict[str, Tally] = {}
         self.after: dict[str, Tally] = {}
+        self.events: EventLog | None = None
+
+    def _log(self, metrics: Mapping[str, Any], kind: str) -> None:
+        if not self.ranks.leads:
+            return
+        self.run.log(self.step, metrics, kind)
+        if self.events is None:
+            self.events = EventLog(self.run.path / "tensorboard", self.step)
+        self.events.log(self.step, metrics, kind)
 
     def _panel(self) -> list[Task]:
         """The validation panel, empty where the run judges nothing."""
@@ -134,9 +160,8 @@ class Trainer:
         return list(self.world.tasks(split, self.world_config))
 
     def _curriculum(self) -> Curriculum:
-        kind = load("curriculum", self.config.curriculum)
-        settings = from_mapping(kind.Config, self.config.curriculum_settings, "curriculum_settings")
-        curriculum: Curriculum = kind(self.tasks, settings, seed_of(self.config.seed, "curriculum"))
+        curriculum: Curriculum = build("curriculum", self.config.curriculum, self.config.curriculum_settings)
+        curriculum.start(self.tasks, seed_of(self.config.seed, "curriculum"))
         return curriculum
 
     # ---- the steps of one step
@@ -180,6 +205,7 @@ class Trainer:
             self.memory,
             self.format,
             self.model.renderer,
+            self.config.demonstration_settings,
         )
 
     def batch(self, trajectories: Sequence[Trajectory]) -> Batch | None:
@@ -194,6 +220,9 @@ class Trainer:
             step=self.step,
             num_steps=trainer.steps,
         )
+        if self.model.processor is not None:
+            files = image_files(trajectories)
+            self.updater.image_inputs = ImageInputs(self.model.module, self.model.processor.image_processor, files)
         passed = self.composition.gate(batch.view)
         if not bool(passed.all()):
             batch = batch.keep(passed[batch.view.group_of_trajectory].nonzero()[:, 0])
@@ -202,7 +231,7 @@ class Trainer:
     def prepare(self, batch: Batch) -> tuple[Batch, TokenNumbers | None]:
         """Everything that is known before the first update: old and reference log-probs, returns, advantage."""
         needs, view, known = self.composition.needs, batch.view, None
-        before_loss = {n for slot in BEFORE_LOSS for part in self.composition.parts[slot] for n in part.needs}
+        before_loss = {n for slot in BEFORE_LOSS for bound in self.composition.slots[slot] for n in bound.part.needs}
         several = self.config.trainer.epochs * self.config.trainer.minibatches > 1
         measured = {"old", "sampled_entropy"}
         if before_loss & measured or (several and needs & measured):
@@ -251,7 +280,7 @@ class Trainer:
         played = time.perf_counter()
         if self.ranks.leads and self.config.trainer.save_trajectories:
             write_trajectories(self.run.trajectory_file(self.step + 1), trajectories)
-        metrics: dict[str, float] = rollout_metrics(trajectories)
+        metrics: dict[str, float] = summaries(trajectories)
         batch = self.batch(trajectories)
         if batch is None:
             self.display.note(f"step {self.step + 1}: nothing to learn from in {len(trajectories)} episodes")
@@ -290,17 +319,17 @@ class Trainer:
         tasks = spread(self.panel, num)
         started = time.perf_counter()
         sampled = await self._judge(tasks, settings.temperature, "sampled")
-        record: dict[str, Any] = rollout_metrics(sampled)
+        record: dict[str, Any] = summaries(sampled)
         tallies = tally_by_kind(sampled)
         if final and settings.greedy and settings.temperature > 0:
             greedy = await self._judge(tasks, 0.0, "greedy")
-            record["greedy_success"] = rollout_metrics(greedy)["success"]
+            record["greedy_success"] = summaries(greedy)["success"]
             tallies["greedy"] = tally_by_kind(greedy)[TOTAL]
         record["seconds"] = time.perf_counter() - started
         self.display.validation(self.step, record)
         if self.ranks.leads:
             by_kind = {kind: asdict(counts) for kind, counts in tallies.items()}
-            self.run.log(self.step, record | {"panel": panel_hash(t.id for t in tasks), "tally": by_kind}, "validation")
+            self._log(record | {"panel": panel_hash(t.id for t in tasks), "tally": by_kind}, "validation")
             write_trajectories(self.run.path / "validation" / f"step-{self.step:06d}.jsonl.gz", sampled)
         return tallies
 
@@ -363,8 +392,7 @@ class Trainer:
             metrics = await self.one_step()
             self.step += 1
             self.display.step(self.step, metrics)
-            if self.ranks.leads:
-                self.run.log(self.step, metrics)
+            self._log(metrics, "train")
             last = self.step == trainer.steps
             judged = last or bool(every and self.step % every == 0)
             tallies = await self.validate(final=last) if judged else {}
@@ -378,6 +406,8 @@ class Trainer:
         """End worker processes and the sampler's thread."""
         await self.runner.close()
         await self.policy.close()
+        if self.events is not None:
+            self.events.close()
 
 
 @dataclass(frozen=True)
@@ -385,11 +415,6 @@ class _Minibatch:
     batch: Batch
     tokens: Tensor
     """[n] int64: its tokens among the whole batch's N."""
-
-
-def _part_of_prompt(kind: str, name: str, settings: Mapping[str, Any]) -> Any:
-    cls = load(kind, name)
-    return cls(from_mapping(cls.Config, settings, f"{kind}_settings"))
 
 
 @contextlib.contextmanager

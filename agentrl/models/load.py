@@ -16,6 +16,7 @@ from agentrl.config import ModelConfig
 from agentrl.errors import ConfigError, DataError
 from agentrl.models.adapters import add_lora
 from agentrl.models.forward import causal_model
+from agentrl.models.precision import keep_double
 from agentrl.models.save import SETTINGS_FILE, save_model
 
 if TYPE_CHECKING:
@@ -243,8 +244,7 @@ def _load_module(source: str, *, dtype: torch.dtype, trust: bool) -> nn.Module:
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
-    loaded: nn.Module = module
-    return loaded
+    return keep_double(module)
 
 
 def _without_dropout(config: Any) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from agentrl.registry import load
 from agentrl.segments import mean_by
 from agentrl.settings import require
-from agentrl.trainers.algorithm import Algorithm, Couples, Part
+from agentrl.trainers.algorithm import Algorithm, Part
 from agentrl.trainers.parts.history import PositionHistory, means_by_position
 from agentrl.trainers.parts.regularisers import gradient_size
 from agentrl.trainers.step_view import StepView, Term
@@ -106,17 +106,25 @@ class EntropyHistory(PositionHistory):
         self._current: dict[int, float] | None = None
         super().__init__(self._config.window)
 
-    def reference(self, position: Tensor) -> Tensor:
-        """R_t.   position: [K] int.   Returns [K] nats; nan where that position was never seen."""
-        return self.mean(position, self._current)
+    def reference(self, position: Tensor, now: StepView | None = None) -> Tensor:
+        """R_t, with `now` for the current step where it was not observed.   Returns [K] nats; nan: never seen.
+
+        position: [K] int.
+        """
+        current = self._current
+        if current is None and now is not None and self._config.reference == "including_current":
+            current = self._record(now)
+        return self.mean(position, current)
 
     def _record(self, view: StepView) -> dict[int, float]:
-        assert view.sampled_entropy is not None
-        return means_by_position(view, view.sampled_entropy, self._config.record == "mean_of_turn_means")
+        entropy = view.entropy if view.sampled_entropy is None else view.sampled_entropy  # equal in the first update
+        assert entropy is not None
+        return means_by_position(view, entropy, self._config.record == "mean_of_turn_means")
 
     def observe(self, view: StepView) -> None:
         """Before the first update, with the whole batch."""
-        self._current = self._record(view) if self._config.reference == "including_current" else None
+        known = self._config.reference == "including_current" and view.sampled_entropy is not None
+        self._current = self._record(view) if known else None
 
     def update(self, view: StepView) -> None:
         """Once a step, after its last optimiser step, with the turns of every rank."""
@@ -133,7 +141,7 @@ def _entropy(view: StepView, config: EPOConfig, state: None) -> Term:
 def _band(view: StepView, config: EPOConfig, state: EntropyHistory) -> tuple[Tensor, Tensor]:
     """What is held in the band, and R of each: turns [U], or tokens [N]."""
     assert view.entropy is not None
-    reference = state.reference(view.turn_position).masked_fill(~view.acts, math.nan)
+    reference = state.reference(view.turn_position, view).masked_fill(~view.acts, math.nan)
     if config.unit == "token":
         return view.entropy, reference[view.turn_of_token]
     trained = view.trained
@@ -161,10 +169,6 @@ def _metrics(view: StepView, config: EPOConfig, state: EntropyHistory) -> dict[s
     return {"epo/outside_share": float(outside.sum()) / max(len(outside), 1), "epo/smoothing_gradient": size}
 
 
-def _couples(config: EPOConfig) -> Couples:
-    return "batch" if config.reference == "including_current" else config.unit
-
-
 EPO_ENTROPY = Part(
     name="epo-entropy",
     kind="regulariser",
@@ -183,7 +187,7 @@ EPO_SMOOTHING = Part(
     section="epo",
     state=EntropyHistory,
     needs=("entropy", "sampled_entropy"),
-    couples=_couples,
+    couples=lambda config: "batch" if config.reference == "including_current" else config.unit,
     active=lambda config: config.entropy_coef * config.smooth_coef * config.penalty > 0,
     metrics=_metrics,
 )

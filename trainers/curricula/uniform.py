@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from agentrl.errors import DataError
@@ -10,12 +11,19 @@ from agentrl.trainers.algorithm import Draw
 from agentrl.types import Task, Trajectory
 
 
+@dataclass(frozen=True, kw_only=True)
+class UniformConfig:
+    shuffle: bool = True
+    """false: every pass keeps the panel's own order."""
+
+
 class Uniform:
     """Draws without replacement. Where a pass ends inside a draw, the next begins: a task may then come twice in it."""
 
-    def __init__(self, shuffle: bool = True) -> None:
-        """shuffle: False keeps the panel's own order in every pass."""
-        self._shuffle = shuffle
+    Config = UniformConfig
+
+    def __init__(self, config: UniformConfig | None = None) -> None:
+        self._config = config or UniformConfig()
         self._tasks: Sequence[Task] = ()
         self._seed = 0
         self._num_drawn = 0
@@ -40,7 +48,7 @@ class Uniform:
     def _order_of_pass(self, number: int) -> list[int]:
         if number != self._pass:
             self._pass, self._order = number, list(range(len(self._tasks)))
-            if self._shuffle:
+            if self._config.shuffle:
                 random.Random(seed_of(self._seed, "curriculum", number)).shuffle(self._order)
         return self._order
 

@@ -64,7 +64,7 @@ def _estimate(logp: Tensor, reference: Tensor, estimator: Estimator) -> Tensor:
 def gradient_size(term: Term, weights: Tensor, numbers: Tensor) -> float:
     """Euclidean norm of d (the term's part of the loss) / d numbers; 0 for a term without a gradient.
 
-    weights: of the term's values.   numbers: [N], with gradient, from which the values were made.
+    weights: [K], of the term's values.   numbers: [N], with gradient, from which the values were made.
     """
     if not term.values.requires_grad:
         return 0.0

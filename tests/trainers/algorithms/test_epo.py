@@ -129,6 +129,14 @@ def test_the_current_step_counts_where_the_reference_includes_it():
     assert references(before, 1) == [1.0]
 
 
+def test_a_step_that_was_not_observed_is_read_from_the_first_updates_own_entropies():
+    history = after([1.0], reference="including_current")
+    view = view_of([[[1]]], entropy=[5.0])
+    history.observe(view)  # nothing is known yet
+    config = EPOConfig(reference="including_current", high=1.0, penalty=1.0)
+    assert EPO_SMOOTHING.bind(view, config, history).values.tolist() == [2.0]  # 5 against the mean of 1 and 5
+
+
 @pytest.mark.parametrize("window", [0, 2])
 def test_history_survives_a_checkpoint(window):
     history = after([1.0, 3.0], [0.1], [0.7, 1 / 3], window=window)

@@ -12,7 +12,7 @@ TASKS = [Task(env="guess", id=str(number), split="train", seed=number) for numbe
 
 
 def started(seed=0, **settings):
-    curriculum = Uniform(**settings)
+    curriculum = Uniform(Uniform.Config(**settings))
     curriculum.start(TASKS, seed)
     return curriculum
 
