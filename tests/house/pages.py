@@ -130,7 +130,7 @@ def run(command: str, folder: Path, dry_run: bool = False) -> str:
         words.append("--dry-run")
     if dry_run and is_agentrl and words[1] in ("eval", "play"):
         return _configure(words[1], words[2:])
-    if is_agentrl and not set(words) & {"|", ">", ">>", "<", "&&", "||", ";", "&"}:
+    if is_agentrl and not any(re.fullmatch(r"[|&;]+|\d?[<>].*", word) for word in words):
         return _in_process(words[1:], settings, folder)
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True)

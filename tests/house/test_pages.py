@@ -28,6 +28,13 @@ def test_every_link_of_a_page_leads_somewhere(page):
             assert anchor in anchors, f"{path} has no heading #{anchor}"
 
 
+def test_the_index_leads_to_every_page():
+    index = ROOT / "docs" / "index.md"
+    assert {page.name for page in index.parent.glob("*.md")} - {
+        path for path, _ in LINK.findall(index.read_text())
+    } == {"index.md"}
+
+
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=name)
 def test_no_page_has_a_hole(page):
     text = page.read_text(encoding="utf-8")

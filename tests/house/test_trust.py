@@ -74,9 +74,7 @@ def test_a_module_of_torch_may_be_put_into_evaluation_mode(tmp_path):
 def test_no_file_carries_a_path_of_one_machine_or_a_secret():
     found = []
     for file in tracked_files():
-        if file.suffix in (".safetensors", ".png", ".gz", ".zip", ".pt"):
-            continue
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
             found += [f"{file.relative_to(ROOT)}:{number}: {match[0]}" for match in MACHINE_PATHS.finditer(line)]
             found += [f"{file.relative_to(ROOT)}:{number}: a secret?" for _ in SECRETS.finditer(line)]
     assert not found
