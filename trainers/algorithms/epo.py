@@ -90,12 +90,11 @@ def smoothing_weight(step: int, num_steps: int, fast: float = 3.0) -> float:
 
     1 - 0.2 * (1 - exp(-2 k / half)) up to half, then 0.8 * exp(-fast * (k - half) / (num_steps - half)).
     """
-    if num_steps <= 0:
-        return 1.0
-    step, half = min(max(step, 0), num_steps), num_steps // 2
+    total = max(num_steps, 0)
+    step, half = min(max(step, 0), total), total // 2
     if step <= half:
         return 1 - 0.2 * (1 - math.exp(-2 * step / half)) if half else 1.0
-    return 0.8 * math.exp(-fast * (step - half) / (num_steps - half))
+    return 0.8 * math.exp(-fast * (step - half) / (total - half))
 
 
 class EntropyHistory(PositionHistory):
@@ -107,14 +106,9 @@ class EntropyHistory(PositionHistory):
         super().__init__(self._config.window)
 
     def reference(self, position: Tensor, now: StepView | None = None) -> Tensor:
-        """R_t, with `now` for the current step where it was not observed.   Returns [K] nats; nan: never seen.
-
-        position: [K] int.
-        """
-        current = self._current
-        if current is None and now is not None and self._config.reference == "including_current":
-            current = self._record(now)
-        return self.mean(position, current)
+        """R_t; `now`: the current step, where it was not observed.   position: [K] int.   Returns [K]; nan: unseen."""
+        missing = self._current is None and self._config.reference == "including_current"
+        return self.mean(position, self._record(now) if missing and now is not None else self._current)
 
     def _record(self, view: StepView) -> dict[int, float]:
         entropy = view.entropy if view.sampled_entropy is None else view.sampled_entropy  # equal in the first update
