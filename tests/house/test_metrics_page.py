@@ -1,6 +1,63 @@
-"""A page explains every metric that a run logs."""
+"""docs/metrics.md explains every metric that a run logs, and no other."""
+
+import pytest
 
 from tests.house.metrics import explained, never_logged, unexplained
+from tests.house.project import ROOT
+
+PAGE = ROOT / "docs" / "metrics.md"
+COMPOSITIONS = {
+    "sft": {"algo": "sft"},
+    "rloo": {"algo": "rloo"},
+    "epo": {
+        "algo": "epo",
+        "parts": {"modifiers": ["engine-correction"]},
+        "settings": {"kl": {"coef": 0.01}},
+        "trainer": {"steps": 2, "minibatches": 2},
+    },
+}
+NOT_IN_A_HEALTHY_RUN = ["skipped_updates"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The metrics.jsonl of toy runs: two steps each, a random model, the smallest world."""
+    from agentrl.config import resolve
+    from agentrl.run_directory import RunDirectory
+    from agentrl.trainers.loop import train
+    from tests.models import tiny_model
+
+    base = {
+        "env": "guess",
+        "env_settings": {"highest": 3, "admissible": True},
+        "format": "action",
+        "rollout": {
+            "tasks_per_step": 2,
+            "group_size": 2,
+            "max_turns": 3,
+            "max_new_tokens": 4,
+            "constrain": "admissible",
+        },
+        "trainer": {"steps": 2},
+        "validation": {"num_tasks": 2, "every": 1},
+        "threads": 1,
+    }
+    files = []
+    for name, composition in COMPOSITIONS.items():
+        config = resolve(base, composition, {"run_dir": str(tmp_path_factory.mktemp("runs") / name)})
+        words = ["ask", "1", "2", "3", "give", "up", "I", "think", "of", "a", "number", "Higher.", "Lower.", "Yes."]
+        with RunDirectory.create(config) as run:
+            train(config, run_dir=run, model=tiny_model(words))
+        files.append(run.metrics_file)
+    return files
+
+
+def test_every_metric_of_a_run_is_explained(runs):
+    assert [name for file in runs for name in unexplained(file, PAGE)] == []
+
+
+def test_nothing_is_explained_that_no_run_logs(runs):
+    assert never_logged(runs, PAGE) == NOT_IN_A_HEALTHY_RUN
 
 
 def test_a_metric_without_an_explanation_is_found(tmp_path):
