@@ -153,10 +153,11 @@ def _smoothing(view: StepView, config: EPOConfig, state: EntropyHistory) -> Term
 def _metrics(view: StepView, config: EPOConfig, state: EntropyHistory) -> dict[str, float]:
     assert view.entropy is not None
     with torch.enable_grad():
-        of_tokens = view.with_fields(entropy=view.entropy.detach().requires_grad_())
+        entropy = view.entropy.detach().requires_grad_()
+        of_tokens = view.with_fields(entropy=entropy)
         term = _smoothing(of_tokens, config, state)
         weights = load("part", config.penalty_aggregate).bind(view, config.unit, None)
-        size = gradient_size(term, weights, of_tokens.entropy)
+        size = gradient_size(term, weights, entropy)
         held, reference = _band(of_tokens, config, state)
     judged = (weights > 0) & ~reference.isnan()
     outside = entropy_band_penalty(held, reference, config.low, config.high, 1.0, config.shape)[judged] > 0

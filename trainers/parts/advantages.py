@@ -130,20 +130,26 @@ def _group_norm(view: StepView, config: GroupNormConfig, state: None) -> Tensor:
     return advantage[member_of_token]
 
 
-def _group_norm_metrics(view: StepView, config: GroupNormConfig, state: None) -> dict[str, float]:
-    value, group, counted, _ = _members(view, config.unit)
-    present = count_by(group[counted], view.num_groups) > 0
-    differ = groups_that_differ(value, group, counted, view.num_groups)
-    return {"advantage/groups_with_signal": float(differ.sum()) / max(int(present.sum()), 1)}
+def groups_with_signal(advantage: Tensor, group_of_token: Tensor, group_is_here: Tensor) -> float:
+    """Share of the groups in which a token has an advantage.
+
+    advantage: [N].   group_of_token: [N] int.   group_is_here: [G] bool, groups that count; none: 0.
+    """
+    has_signal = count_by(group_of_token[advantage != 0], len(group_is_here)) > 0
+    return float((has_signal & group_is_here).sum()) / max(int(group_is_here.sum()), 1)
+
+
+def _signal_metrics(view: StepView, config: GroupNormConfig | None, state: None) -> dict[str, float]:
+    """Read from the advantages, which were taken over the whole batch: `view` may be one of its minibatches."""
+    assert view.advantage is not None
+    here = count_by(view.group_of_trajectory[view.in_statistics], view.num_groups) > 0
+    group_of_token = view.group_of_trajectory[view.trajectory_of_token]
+    return {"advantage/groups_with_signal": groups_with_signal(view.advantage, group_of_token, here)}
 
 
 def _leave_one_out(view: StepView, config: None, state: None) -> Tensor:
     value, group, counted, member_of_token = _members(view, "trajectory")
     return leave_one_out(value, group, counted, view.num_groups, view.singleton)[member_of_token]
-
-
-def _leave_one_out_metrics(view: StepView, config: None, state: None) -> dict[str, float]:
-    return _group_norm_metrics(view, GroupNormConfig(), state)
 
 
 def _raw_return(view: StepView, config: RawReturnConfig, state: None) -> Tensor:
@@ -156,10 +162,10 @@ def _raw_return(view: StepView, config: RawReturnConfig, state: None) -> Tensor:
 
 
 GROUP_NORM = Part(
-    name="group-norm", kind="advantage", bind=_group_norm, config=GroupNormConfig, metrics=_group_norm_metrics
+    name="group-norm", kind="advantage", bind=_group_norm, config=GroupNormConfig, metrics=_signal_metrics
 )
 """GRPO's: return against the group's mean, in units of its standard deviation."""
-LEAVE_ONE_OUT = Part(name="leave-one-out", kind="advantage", bind=_leave_one_out, metrics=_leave_one_out_metrics)
+LEAVE_ONE_OUT = Part(name="leave-one-out", kind="advantage", bind=_leave_one_out, metrics=_signal_metrics)
 """RLOO's: return against the mean of the others of the group."""
 RAW_RETURN = Part(name="raw-return", kind="advantage", bind=_raw_return, config=RawReturnConfig)
 """REINFORCE's: the return itself, or the return less the batch's mean."""

@@ -121,5 +121,8 @@ def test_the_batch_mean_of_one_is_itself_or_left_out():
 
 def test_groups_with_signal_are_counted_among_those_present():
     view = with_outcome(view_of([[[1], [1]], [[1], [1]]], score=[1.0, 0.0, 1.0, 1.0], num_groups=3))
-    assert GROUP_NORM.metrics(view, GroupNormConfig(), None) == {"advantage/groups_with_signal": 0.5}
-    assert LEAVE_ONE_OUT.metrics(view, None, None) == {"advantage/groups_with_signal": 0.5}
+    for part, config in ((GROUP_NORM, GroupNormConfig()), (LEAVE_ONE_OUT, None)):
+        filled = view.with_fields(advantage=part.bind(view, config, None))
+        assert part.metrics(filled, config, None) == {"advantage/groups_with_signal": 0.5}
+        half = filled.keep(torch.tensor([0, 2]))  # a minibatch with one of each group says the same
+        assert part.metrics(half, config, None) == {"advantage/groups_with_signal": 0.5}
