@@ -104,7 +104,7 @@ def read_trajectories(
     Raises DataError for a file or image that is missing, damaged, or of a newer agentrl.
     """
     folder = _images_folder(Path(path), images)
-    load = (lambda name: _load_image(folder, name)) if with_images else None
+    load = (lambda name: load_image(folder, name)) if with_images else None
     return [trajectory_from_json(record, load) for record in _records(Path(path))]
 
 
@@ -115,7 +115,10 @@ def hash_of(image: bytes) -> str:
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        lines = gzip.decompress(path.read_bytes()).decode().split("\n")
+        data = path.read_bytes()
+        if not data:
+            raise EOFError("it is empty")
+        lines = gzip.decompress(data).decode().split("\n")
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
@@ -149,7 +152,8 @@ def _images(trajectory: Trajectory) -> Iterator[bytes]:
         yield from trajectory.final_observation.images
 
 
-def _load_image(folder: Path, name: str) -> bytes:
+def load_image(folder: Path, name: str) -> bytes:
+    """The PNG bytes of an image by its SHA-256.   Raises DataError for one that is missing or damaged."""
     if not (len(name) == 64 and set(name) <= set("0123456789abcdef")):
         raise DataError(f"{name!r} is no name of an image")
     try:

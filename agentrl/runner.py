@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import inspect
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
@@ -132,7 +132,7 @@ class Runner:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _finished(self, jobs: Iterable[Job]) -> AsyncIterator[tuple[int, Trajectory]]:
+    async def _finished(self, jobs: Iterable[Job]) -> AsyncGenerator[tuple[int, Trajectory], None]:
         """Every job's number and trajectory, as they come; at most `rollout.concurrency` in play."""
         waiting: Iterator[tuple[int, Job]] = enumerate(jobs)
         done: asyncio.Queue[asyncio.Task[tuple[int, Trajectory]]] = asyncio.Queue()
@@ -199,8 +199,8 @@ def _not_opened(task: Task, job: Job, tries: int, failure: WorldFailure) -> Traj
 def _members(world: Any, config: Any) -> tuple[str, type, tuple[Any, ...], str, tuple[dict[str, Any], ...]]:
     """Name, Env class, its arguments, instructions and tools of a world or of an Env class.
 
-    An Env class is called with the config where one is given, else without; it may have `instructions` and `tools` of
-    its own, as values or as functions of the config.
+    Env is called with the config, unless it takes none, or none is given with a bare class. Such a class may have
+    `instructions` and `tools` of its own, as values or as functions of the config.
     """
     if isinstance(world, type) and not hasattr(world, "Env"):
         arguments = () if config is None else (config,)

@@ -10,7 +10,9 @@ import os
 import signal
 import socket
 import sys
+from typing import Any
 
+from agentrl.errors import WorldFailure
 from agentrl.workers.slots import Slots
 from agentrl.workers.wire import REQUEST_HEADER, Answer, pack_answer, unpack_request
 
@@ -39,13 +41,11 @@ def main(channel: socket.socket, output: int, parent: int) -> None:
     os.killpg(0, signal.SIGKILL)  # with everything that the world left running
 
 
-def _request(body: bytes) -> tuple[str, int, object]:
+def _request(body: bytes) -> tuple[str, int, Any]:
     """A request, or why it cannot be read here (a task of a class that this process cannot import)."""
     try:
         return unpack_request(body)
     except Exception as failure:
-        from agentrl.errors import WorldFailure
-
         error = WorldFailure(f"the worker cannot read the task: {type(failure).__name__}: {failure}")
         return "unreadable", 0, Answer(error=error)
 

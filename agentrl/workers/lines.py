@@ -1,6 +1,6 @@
 """How the parent speaks with a worker: over a socket with a process, or over a queue with a thread of its own process.
 
-A line has a loop's callbacks: `on_answer(Answer)` for each request in order, `on_lost(why)` once, when it is gone.
+A line has two callbacks: `on_answer` for each request in order, `on_lost` once, when the worker is gone.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from agentrl.workers.slots import EnvSource, Slots
 from agentrl.workers.wire import ANSWER_HEADER, MAX_ANSWER, Answer, pack_request, unpack_answer
 
 OnAnswer = Callable[[Answer], None]
-OnLost = Callable[[str], None]
+OnLost = Callable[[str, bool], None]
+"""Why the worker is gone, and whether the request it was at is to blame."""
 
 _NOTE_SECONDS = 1.0
 """How long the end of a worker's channel waits for the nursery's word of why it died."""
@@ -53,6 +54,8 @@ class Nurse:
         self._notes = b""
         self._loop: asyncio.AbstractEventLoop | None = None
         self.dead = False
+        self.proven = False
+        """Has any of its workers answered: if not, what kills it may be the import of the world."""
         self._finalizer = weakref.finalize(self, _end, self._control, self._process)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -118,7 +121,7 @@ class Nurse:
         self.dead = True
         _detach(self._loop, self._control)
         for number in list(self._lines):
-            self._lines.pop(number).bury("went down with the process that starts workers")
+            self._lines.pop(number).bury("went down with the process that starts workers", blame=not self.proven)
 
 
 def _end(control: socket.socket, process: "subprocess.Popen[bytes]") -> None:
@@ -173,13 +176,13 @@ class ProcessLine:
             self._close()
             self._nurse.kill(self._number)
 
-    def bury(self, why: str) -> None:
+    def bury(self, why: str, blame: bool = True) -> None:
         """The worker is dead: take what it had still answered, then tell."""
         if not self._over:
             self._read(until_end=True)
         if not self._over:
             self._close()
-            self._on_lost(why)
+            self._on_lost(why, blame)
 
     def _close(self) -> None:
         self._over = True
@@ -237,11 +240,12 @@ class ProcessLine:
                 self._garbled()
                 return
             del self._inbox[:end]
+            self._nurse.proven = True
             self._on_answer(answer)
 
     def _garbled(self) -> None:
         self.kill()
-        self._on_lost("sent what is no answer")
+        self._on_lost("sent what is no answer", True)
 
 
 class ThreadLine:

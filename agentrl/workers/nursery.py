@@ -94,6 +94,8 @@ class _Nursling:
     pid: int
     output: int
     """Read end of what it prints."""
+    heard: bool = True
+    """Is the selector still listening to it."""
     tail: collections.deque[bytes] = field(default_factory=lambda: collections.deque(maxlen=8))
 
 
@@ -196,7 +198,8 @@ class Nursery:
             return
         if data:
             nursling.tail.append(data[-TAIL_BYTES:])
-        else:
+        elif nursling.heard:
+            nursling.heard = False
             self._selector.unregister(nursling.output)
 
     def _bury(self) -> None:
@@ -206,7 +209,7 @@ class Nursery:
                 continue
             _kill_group(pid)  # what the world left running
             self._listen(nursling)
-            if nursling.output in {key.fd for key in self._selector.get_map().values()}:
+            if nursling.heard:
                 self._selector.unregister(nursling.output)
             os.close(nursling.output)
             del self._nurslings[number]

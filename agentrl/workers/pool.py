@@ -39,7 +39,7 @@ class Limits:
 class _Call:
     operation: str
     seconds: float
-    done: Callable[[Answer], bool | None]
+    done: Callable[[Answer], None]
 
 
 class _Worker:
@@ -75,12 +75,15 @@ class _Worker:
         if self.lost is not None:
             raise type(self.lost)(str(self.lost))
         future: asyncio.Future[Answer] = self._loop.create_future()
-        self.tell(operation, slot, argument, seconds, lambda answer: future.done() or future.set_result(answer))
+
+        def answered(answer: Answer) -> None:
+            if not future.done():  # its episode was cancelled
+                future.set_result(answer)
+
+        self.tell(operation, slot, argument, seconds, answered)
         return future
 
-    def tell(
-        self, operation: str, slot: int, argument: Any, seconds: float, done: Callable[[Answer], bool | None]
-    ) -> None:
+    def tell(self, operation: str, slot: int, argument: Any, seconds: float, done: Callable[[Answer], None]) -> None:
         """Send a request for which no one waits; `done` is called with its answer."""
         self.line.send(operation, slot, argument)
         self._calls.append(_Call(operation, seconds, done))
@@ -104,7 +107,10 @@ class _Worker:
         if call.operation == "start":
             if answer.error is not None:
                 self.line.kill()
-                self.give_up(answer.error, answer.error)
+                error = answer.error
+                if type(error) is WorldFailure:
+                    error = WorldFailure(f"{self.name}: the worker did not start: {error}")
+                self.give_up(error, error)
             self.ready = answer.error is None
         call.done(answer)
 
@@ -113,18 +119,22 @@ class _Worker:
         self.line.kill()
         self._fail(f"no answer within {call.seconds:g} s")
 
-    def _died(self, why: str) -> None:
-        self._fail(f"the worker {why}")
+    def _died(self, why: str, blame: bool) -> None:
+        self._fail(f"the worker {why}", blame)
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: str, blame: bool = True) -> None:
         """The worker is gone. One that never got ready fails all alike; else the request it was at is to blame."""
+        displaced = Displaced(f"{self.name}: the worker was lost under another episode ({why})")
+        if not blame:
+            self.give_up(displaced, displaced)
+            return
         if not self.ready:
             failure = WorldFailure(f"{self.name}: the worker did not start: {why}")
             self.give_up(failure, failure)
             return
         operation = self._calls[0].operation if self._calls else "worker"
         cause = WorkerLost(f"{self.name}.{operation}: {why}")
-        self.give_up(cause, Displaced(f"{self.name}: the worker was lost under another episode ({why})"))
+        self.give_up(cause, displaced)
 
     def give_up(self, first: AgentRLError, others: AgentRLError) -> None:
         """Fail what waits: the request the worker was at, and everything behind it and after it."""

@@ -71,7 +71,11 @@ def import_module(name: str, file: str | None) -> ModuleType:
         raise ImportError(f"cannot load {name!r} from {file}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 

@@ -32,9 +32,7 @@ def play(policy=None, tasks=None, world=WORLD, rollouts=1, job=(), config=None, 
     """Trajectories of a runner with `rollout` settings; bare actions."""
     keywords = {k: settings.pop(k) for k in ("renderer", "reward", "memory", "format", "seed") if k in settings}
     keywords.setdefault("format", "action")
-    runner = Runner(
-        world, policy or Scripted(left), config=config, rollout=RolloutConfig(**settings), **keywords
-    )
+    runner = Runner(world, policy or Scripted(left), config=config, rollout=RolloutConfig(**settings), **keywords)
     with runner:
         return runner.play(jobs(tasks, rollouts, **dict(job)))
 
@@ -160,7 +158,10 @@ def test_time_of_the_policy_does_not_count_as_the_worlds():
         (worlds.troubled("crash", "outcome"), "InLoop.outcome: RuntimeError: the engine broke"),
         (worlds.troubled("await_forever"), "InLoop: no answer within 0.05 s"),
         (worlds.troubled("nan"), "InLoop.step: ValueError: StepResult.reward is nan; it must be finite"),
-        (worlds.troubled("wrong"), "InLoop.step: TypeError: the world returned str; it must return an agentrl StepResult"),
+        (
+            worlds.troubled("wrong"),
+            "InLoop.step: TypeError: the world returned str; it must return an agentrl StepResult",
+        ),
     ],
 )
 def test_a_world_that_fails_is_tried_again_and_then_recorded(task, words):
