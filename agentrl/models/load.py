@@ -2,9 +2,8 @@
 
 import contextlib
 import copy
-import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +14,13 @@ from torch import Tensor, nn
 from agentrl.config import ModelConfig
 from agentrl.errors import ConfigError, DataError
 from agentrl.models.adapters import add_lora
+from agentrl.models.defaults import model_defaults, model_folder
 from agentrl.models.forward import causal_model
 from agentrl.models.precision import keep_double
-from agentrl.models.save import SETTINGS_FILE, save_model
+from agentrl.models.save import save_model
 
 if TYPE_CHECKING:
     from agentrl.models.renderer import Renderer
-
-TINY = Path(__file__).parent / "tiny"
-"""Where the packaged tiny models stand, a folder an environment."""
 
 
 @dataclass(eq=False)
@@ -93,7 +90,9 @@ def load_model(config: ModelConfig, env: str = "") -> Model:
     if config.gradient_checkpointing:
         causal_model(module).gradient_checkpointing_enable({"use_reentrant": False})
     renderer = Renderer(tokenizer, processor)
-    return Model(module, tokenizer, renderer, source, device, dtype, defaults=_defaults(source), processor=processor)
+    return Model(
+        module, tokenizer, renderer, source, device, dtype, defaults=model_defaults(source), processor=processor
+    )
 
 
 def output_head(module: nn.Module) -> tuple[Tensor, Tensor | None]:
@@ -159,19 +158,16 @@ def quiet() -> Iterator[None]:
 
 
 def _source(name: str, env: str) -> str:
-    if name != "tiny":
-        path = Path(name).expanduser()
-        if path.is_dir():
-            return str(path)
-        if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-            raise DataError(f"there is no model folder {name!r}; name a folder, a hub id such as owner/name, or tiny")
-        return name
-    folder = TINY / env
-    if env and (folder / "config.json").is_file():
-        return str(folder)
-    made = sorted(p.parent.name for p in TINY.glob("*/config.json"))
-    there = f"; there is one for: {', '.join(made)}" if made else ""
-    raise DataError(f"there is no tiny model for environment {env!r}{there}. Make it with: make tiny-model")
+    if name == "tiny":
+        tiny = model_folder(name, env) if env else None
+        if tiny is None or not (tiny / "config.json").is_file():
+            raise DataError(f"there is no tiny model for environment {env!r}. Make it with: make tiny-model")
+        return str(tiny)
+    if Path(name).expanduser().is_dir():
+        return str(Path(name).expanduser())
+    if Path(name).expanduser().exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise DataError(f"there is no model folder {name!r}; name a folder, a hub id such as owner/name, or tiny")
+    return name
 
 
 def _device(name: str) -> torch.device:
@@ -268,17 +264,4 @@ def _load_tokenizer(source: str, module: nn.Module, *, trust: bool) -> tuple[Any
     return tokenizer, processor
 
 
-def _defaults(source: str) -> dict[str, Any]:
-    path = Path(source) / SETTINGS_FILE
-    if not path.is_file():
-        return {}
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is no JSON ({error})") from error
-    if not isinstance(settings, Mapping):
-        raise DataError(f"{path} must hold a group of settings")
-    return dict(settings)
-
-
-__all__ = ["SETTINGS_FILE", "TINY", "Model", "check_head", "load_model", "output_head", "quiet", "save_model"]
+__all__ = ["Model", "check_head", "load_model", "output_head", "quiet", "save_model"]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from agentrl.errors import DataError
 from agentrl.models.adapters import merged_weights
+from agentrl.models.defaults import SETTINGS_FILE
 from agentrl.models.forward import causal_model
+from agentrl.run_directory import sync_folder
 
 if TYPE_CHECKING:
     from agentrl.models.load import Model
 
-SETTINGS_FILE = "agentrl.json"
-"""Beside the weights: the settings that the model was made for."""
 ADAPTER_FOLDER = "adapter"
 """Inside the folder of a model with an adapter: the adapter alone, as peft writes it."""
 
@@ -30,17 +30,21 @@ def save_model(model: "Model", folder: str | Path, defaults: dict[str, Any] | No
     from safetensors import SafetensorError
 
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    temporary = None
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         _write(model, temporary, model.defaults if defaults is None else defaults)
         os.chmod(temporary, 0o755)
         _sync(temporary)
         _replace(temporary, folder)
-    except (OSError, SafetensorError) as error:
+    except Exception as error:
+        if not isinstance(error, (OSError, SafetensorError)) and type(error) is not Exception:  # as tokenizers raises
+            raise
         raise DataError(f"the model could not be written to {folder} ({error}); is the disk full?") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write(model: "Model", folder: Path, defaults: dict[str, Any]) -> None:
@@ -91,14 +95,6 @@ def _replace(temporary: Path, folder: Path) -> None:
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent)) / folder.name
         folder.rename(aside)
     temporary.rename(folder)
-    _sync_parent(folder)
+    sync_folder(folder.parent)
     if aside is not None:
         shutil.rmtree(aside.parent, ignore_errors=True)
-
-
-def _sync_parent(folder: Path) -> None:
-    handle = os.open(folder.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
