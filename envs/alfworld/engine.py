@@ -112,25 +112,39 @@ def _translate(domain: str, problem: str) -> dict[str, Any]:
     }
 
 
-class _State(PddlState):  # type: ignore[misc]
-    """PddlState from a kept translation."""
+class _Shallow(dict[Any, Any]):
+    """What a sentence's derivation copies deeply at every symbol, and never changes inside."""
 
-    def __init__(self, library: Any, translated: Mapping[str, Any], logic: Any) -> None:
+    def __deepcopy__(self, memo: Any) -> "_Shallow":
+        return _Shallow(self)
+
+
+class _State(PddlState):
+    """PddlState from a kept translation.
+
+    start: the facts of an earlier start of the same game; None reads them from the library.
+    """
+
+    def __init__(self, library: Any, translated: Mapping[str, Any], logic: Any, start: Any = None) -> None:
         # What the stock constructor sets before it translates; its own base class wants another GameLogic.
-        self._facts = collections.defaultdict(set)
+        self._facts: Any = collections.defaultdict(set)
         self._vars_by_name: dict[str, Any] = {}
-        self._vars_by_type = collections.defaultdict(set)
-        self._var_counts = collections.Counter()
+        self._vars_by_type: Any = collections.defaultdict(set)
+        self._var_counts: Any = collections.Counter()
         self._logic, self.downward_lib = logic, library
         self.name2type = translated["objects"]
         for name, supertypes in translated["types"]:
             with contextlib.suppress(ValueError):  # known from an earlier game
                 logic.types.add(Type(name, supertypes))
         library.load_sas(translated["sas"].encode())
-        self.add_facts(self._proposition(name, arguments) for name, *arguments in translated["facts"])
-        atoms = (Atom * library.get_state_size())()
-        library.get_state(atoms)
-        self.add_facts(fact for atom in atoms if not (fact := atom.get_fact(self.name2type)).is_negation)
+        self.start = list(self._facts_at_start(translated)) if start is None else start
+        self.add_facts(self.start)
+
+    def _facts_at_start(self, translated: Mapping[str, Any]) -> Iterator[Any]:
+        yield from (self._proposition(name, arguments) for name, *arguments in translated["facts"])
+        atoms = (Atom * self.downward_lib.get_state_size())()
+        self.downward_lib.get_state(atoms)
+        yield from (fact for atom in atoms if not (fact := atom.get_fact(self.name2type)).is_negation)
 
     def _proposition(self, name: str, arguments: list[str]) -> Any:
         return Proposition(name, [Variable(a, self.name2type[a]) for a in arguments])
@@ -174,7 +188,7 @@ def _check(symbols: Any) -> None:
             _check(symbol.symbol)
 
 
-class AlfredEngine(PddlEnv):  # type: ignore[misc]
+class AlfredEngine(PddlEnv):
     """PddlEnv for ALFRED games: feedback, raw, won, lost, score, done, moves and admissible_commands as there.
 
     Plans (`policy_commands`) are not offered: the planner may take minutes; games carry a walkthrough.
@@ -199,7 +213,8 @@ class AlfredEngine(PddlEnv):  # type: ignore[misc]
     def reset(self) -> Any:
         """Back to the start of the loaded game."""
         if not self._fresh:
-            self._pddl_state = _State(self.downward_lib, self._translated, self._logic)
+            start = self._pddl_state.start
+            self._pddl_state = _State(self.downward_lib, self._translated, self._logic, start)
         self._fresh = False
         self.prev_state, self._moves = None, 0
         self.state = GameState()
@@ -260,8 +275,8 @@ class AlfredEngine(PddlEnv):  # type: ignore[misc]
         context = {
             "state": self._pddl_state,
             "facts": list(self._pddl_state.facts),
-            "variables": {placeholder.name: self._entity_infos[v.name] for placeholder, v in mapping.items()},
-            "mapping": mapping,
+            "variables": _Shallow((placeholder.name, self._entity_infos[v.name]) for placeholder, v in mapping.items()),
+            "mapping": _Shallow(mapping),
             "entity_infos": self._entity_infos,
         }
         text: str = self._logic.grammar.derive(rule, context)

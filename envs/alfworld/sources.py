@@ -127,7 +127,7 @@ def _list_folder(folder: str, split: str) -> list[Listed]:
     root = (_tree(Path(folder)) or Path(folder)) / split
     if not root.is_dir():
         raise DataError(f"{root} is missing; the official splits are {', '.join(generator.SPLITS)}")
-    found = []
+    found: list[Listed] = []
     for name in sorted(os.listdir(root)):
         kind = name.split("-", 1)[0]
         if kind not in generator.TASK_TYPES or "Sliced" in name or not (root / name).is_dir():
@@ -144,7 +144,7 @@ def _list_compact(folder: str, split: str) -> list[Listed]:
     file = Path(folder) / f"{split}.jsonl.xz"
     if not file.is_file():
         raise DataError(f"{file} is missing; the official splits are {', '.join(generator.SPLITS)}")
-    found = []
+    found: list[Listed] = []
     for index, name in enumerate(_row_ids(str(file))):
         kind = name.split("/")[1].split("-", 1)[0]
         found.append(Listed(name, kind, GameRef("compact", str(file), split, index)))
@@ -212,7 +212,8 @@ def _rows(path: str) -> _Rows:
     known = read_json(index)
     if isinstance(known, dict) and blob.is_file() and blob.stat().st_size == known["size"]:
         return _Rows([(offset, length) for offset, length in known["places"]], blob, b"")
-    places, content = [], bytearray()
+    places: list[tuple[int, int]] = []
+    content = bytearray()
     for line in _lines(path, packed):
         row = zlib.compress(line, 1)
         places.append((len(content), len(row)))
@@ -236,13 +237,16 @@ def load_text(ref: GameRef) -> GameText:
     try:
         with open(ref.path, encoding="utf-8") as file:
             data = json.load(file)
-        domain, grammar, problem = data["pddl_domain"], data["grammar"], data["pddl_problem"]
+        domain, grammar, problem = (str(data[key]) for key in ("pddl_domain", "grammar", "pddl_problem"))
         walkthrough, solvable = data.get("walkthrough") or (), data.get("solvable", True)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{ref.path} is no ALFWorld game ({type(error).__name__}: {error}); fetch it again") from None
     if not solvable:
         raise DataError(f"{ref.path} is marked as unsolvable; leave it out of the folder")
-    return GameText(domain, grammar, problem, sentence_of(grammar), tuple(walkthrough))
+    try:
+        return GameText(domain, grammar, problem, sentence_of(grammar), tuple(walkthrough))
+    except DataError as error:
+        raise DataError(f"{ref.path}: {error}") from None
 
 
 def _compact_text(ref: GameRef) -> GameText:

@@ -265,7 +265,7 @@ def demonstrations(
     outside the panels.
     """
     config = config or Config()
-    given = {"direct": direct, "eps": eps, "slips": slips}
+    given: dict[str, Any] = {"direct": direct, "eps": eps, "slips": slips}
     config = dataclasses.replace(config, **{name: share for name, share in given.items() if share is not None})
     generated = find_source(config.data)[0] == "generated"
     panel = [] if generated and num else tasks(split, config)
@@ -304,7 +304,7 @@ def demonstrate(task: Task, config: Config, rng: random.Random) -> Demonstration
         return _observation(text, play.admissible if tell else (), visited, tell)
 
     observation = observe(play.opening, ())
-    steps = []
+    steps: list[tuple[Observation, str, bool]] = []
     while not play.won and len(steps) < config.max_steps:
         command, learn = expert.next()
         steps.append((observation, command, learn))

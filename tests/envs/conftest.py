@@ -1,0 +1,10 @@
+"""Caches of this folder's tests stand in a folder of their own, shared by the tests of a run."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGENTRL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
