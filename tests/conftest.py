@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import sys
 
 import hypothesis
@@ -29,6 +30,8 @@ hypothesis.settings.load_profile("ci" if programs.in_ci() else "anywhere")
 
 def pytest_configure(config: pytest.Config) -> None:
     network.refuse()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a script left in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what tests start would be deaf to Ctrl-C, too
 
 
 @pytest.fixture(autouse=True)

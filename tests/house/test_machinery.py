@@ -67,5 +67,14 @@ def test_under_ci_any_other_skip_fails_too(tmp_path):
     assert "test_skips: not today" in done.stdout and "a skip counts as a failure" in done.stdout
 
 
+def test_what_a_test_starts_can_be_interrupted_also_where_the_tests_run_in_the_background(tmp_path):
+    file = tmp_path / "test_background.py"
+    file.write_text("import signal\ndef test_it(): assert signal.getsignal(2) is signal.default_int_handler\n")
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", str(file)]
+    ignored = "import os, signal, sys; signal.signal(2, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", ignored, *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
 def test_every_system_program_of_the_tests_names_its_package():
     assert "git" in PACKAGES and all(PACKAGES.values())
