@@ -6,8 +6,30 @@ clumsy turns, from which they recover, and slips, which the world refuses.
 
 import random
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from agentrl.envs.alfworld.native import ABILITY, DEVICES, STATE, Game, Simulator
+from agentrl.settings import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstrators:
+    """Who demonstrates, and which faults are planted; `demonstration_settings` of a run."""
+
+    search: Literal["order", "rounds"] = "order"
+    """order: the first plausible place that was not read; rounds: the next after the last one, from one at random."""
+    direct: float = 0.0
+    """Share of demonstrations by an expert that knows where all is; the rest searches, as an agent must."""
+    eps: float = 0.0
+    """Share of clumsy turns, any command that the game accepts; they are learned."""
+    slips: float = 0.0
+    """Share of turns with a command that the game refuses; they are not learned."""
+
+    def __post_init__(self) -> None:
+        for name in ("direct", "eps", "slips"):
+            require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; it must be from 0 to 1")
+
 
 LAMP_STANDS = frozenset({"desk", "sidetable", "dresser", "shelf"})
 
@@ -16,10 +38,12 @@ class Expert:
     """Decides the next command of a game in play. Plausible receptacles are gone through in the opening's order.
 
     privileged: it knows at the start what is in every receptacle, and goes straight there.
+    first: where in that order it begins, from 0 to 1; None: it always takes the first that it has not read.
     """
 
-    def __init__(self, play: Simulator, privileged: bool = False) -> None:
+    def __init__(self, play: Simulator, privileged: bool = False, first: float | None = None) -> None:
         self.play = play
+        self._last = None if first is None else int(first * len(play.game.receptacles))
         game: Game = play.game
         self.known: dict[str, str] = {}  # object -> receptacle where it was last seen
         self.read: set[str] = set()  # receptacles whose contents were described
@@ -126,15 +150,34 @@ class Expert:
         """Look into the next receptacle whose contents were not read; what can be reached from here comes first."""
         play, game = self.play, self.play.game
         for candidates in (first, game.receptacles):
-            unread = [r for r in candidates if r not in self.read]
+            unread = self._from_last([r for r in candidates if r not in self.read])
             near = [r for r in unread if r in play.here]
             for receptacle in near[:1]:
                 verb = "examine" if play.is_open(receptacle) else "open"
                 return f"{verb} {game.names[receptacle]}"
             for receptacle in unread[:1]:
+                if self._last is not None:
+                    self._last = game.receptacles.index(receptacle)
                 return self._go(receptacle)
         self.read.clear()  # all was read and nothing found: what was seen has moved
         return "look"
+
+    def _from_last(self, unread: list[str]) -> list[str]:
+        """In the opening's order; going round, what stands behind the last search's place comes first."""
+        if self._last is None:
+            return unread
+        place = {r: i for i, r in enumerate(self.play.game.receptacles)}
+        return sorted(unread, key=lambda r: (place[r] <= (self._last or 0), place[r]))
+
+    def _next_round(self, unread: Sequence[str]) -> str:
+        """The first of the unread receptacles after the place where the agent stands, in the opening's order."""
+        order = self.play.game.receptacles
+        if self.play.here:
+            start = 1 + max(order.index(r) for r in self.play.here)
+        else:
+            start = order.index(self._rng.choice(unread)) if self._rng is not None else 0
+        wanted = set(unread)
+        return next(r for r in (*order[start:], *order[:start]) if r in wanted)
 
     def _go(self, receptacle: str) -> str:
         if receptacle not in self.play.game.location:
@@ -167,18 +210,18 @@ def random_command(commands: Iterable[str], rng: random.Random) -> str:
 class Demonstrator:
     """An expert with planted faults: `next` gives a command and whether it is to be learned."""
 
-    def __init__(
-        self, play: Simulator, rng: random.Random, *, eps: float = 0.0, slips: float = 0.0, privileged: bool = False
-    ) -> None:
-        self.play, self.rng, self.eps, self.slips = play, rng, eps, slips
-        self.expert = Expert(play, privileged)
+    def __init__(self, play: Simulator, settings: Demonstrators, rng: random.Random) -> None:
+        self.play, self.rng, self.settings = play, rng, settings
+        privileged = rng.random() < settings.direct
+        first = rng.random() if settings.search == "rounds" else None
+        self.expert = Expert(play, privileged, first)
 
     def next(self) -> tuple[str, bool]:
-        if self.slips and self.rng.random() < self.slips:
+        if self.settings.slips and self.rng.random() < self.settings.slips:
             command = slip(self.play, self.rng)
             if command is not None:
                 return command, False
-        if self.eps and self.rng.random() < self.eps:
+        if self.settings.eps and self.rng.random() < self.settings.eps:
             return random_command(self.play.commands, self.rng), True
         return self.expert.command(), True
 

@@ -1,6 +1,5 @@
 """The members of the world; `agentrl.envs.alfworld` shows them, with what an agent sees, may do and is paid."""
 
-import dataclasses
 import itertools
 import random
 import re
@@ -8,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from agentrl.envs.alfworld.demonstrators import Demonstrator
+from agentrl.envs.alfworld.demonstrators import Demonstrator, Demonstrators
 from agentrl.envs.alfworld.generator import SPLITS, TASK_TYPES, kind_of
 from agentrl.envs.alfworld.native import BANNER, NOTHING, Simulator
 from agentrl.envs.alfworld.sources import (
@@ -22,7 +21,7 @@ from agentrl.envs.alfworld.sources import (
 )
 from agentrl.errors import ConfigError, WorldFailure, nearest
 from agentrl.seeds import seed_of
-from agentrl.settings import require
+from agentrl.settings import from_mapping, require
 from agentrl.types import Demonstration, Observation, Outcome, StepResult, Task
 
 NEW_GAMES = 10**9
@@ -71,20 +70,12 @@ class Config:
     """Only these task types; empty: all six."""
     max_steps: int = 50
     """An episode is cut after this many commands."""
-    direct: float = 0.0
-    """Demonstrations: share by an expert that knows where all is; the rest searches, as an agent must."""
-    eps: float = 0.0
-    """Demonstrations: share of clumsy turns, any command that the game accepts; they are learned."""
-    slips: float = 0.0
-    """Demonstrations: share of turns with a command that the game refuses; they are not learned."""
 
     def __post_init__(self) -> None:
         for name in ("num_train", "num_valid", "max_steps"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("num_train", "num_valid"):
             require(getattr(self, name) < NEW_GAMES, f"{name} is {getattr(self, name)}; it must be below {NEW_GAMES}")
-        for name in ("direct", "eps", "slips"):
-            require(0 <= getattr(self, name) <= 1, f"{name} is {getattr(self, name)}; it must be from 0 to 1")
         for kind in self.task_types:
             require(
                 kind in TASK_TYPES, f"unknown task type {kind!r}{nearest(kind, TASK_TYPES)}; the types are {TASK_TYPES}"
@@ -249,30 +240,22 @@ def _player(engine: str) -> _Player:
 
 
 def demonstrations(
-    split: str,
-    config: Config | None = None,
-    num: int = 0,
-    seed: int = 0,
-    *,
-    direct: float | None = None,
-    eps: float | None = None,
-    slips: float | None = None,
+    split: str, config: Config | None = None, num: int = 0, seed: int = 0, **settings: Any
 ) -> Iterator[Demonstration]:
     """Episodes of the expert that the settings describe, on the native engine (the texts are the same).
 
-    num: how many; 0: as many as the panel has.   direct, eps, slips: in place of the settings of these names.
+    num: how many; 0: as many as the panel has.   settings: fields of `Demonstrators`.
     Official games come in an order that the seed shuffles, each once before any again. Generated games are new ones,
     outside the panels.
     """
     config = config or Config()
-    given: dict[str, Any] = {"direct": direct, "eps": eps, "slips": slips}
-    config = dataclasses.replace(config, **{name: share for name, share in given.items() if share is not None})
+    demonstrators = from_mapping(Demonstrators, settings, "demonstration_settings")
     generated = find_source(config.data)[0] == "generated"
     panel = [] if generated and num else tasks(split, config)
     games = _new_games(split, config, seed) if generated else _shuffled(panel, seed)
     for number, task in enumerate(itertools.islice(games, num or len(panel))):
         rng = random.Random(seed_of("alfworld-demonstration", seed, number, task.id))
-        yield demonstrate(task, config, rng)
+        yield demonstrate(task, config, demonstrators, rng)
 
 
 def _new_games(split: str, config: Config, seed: int) -> Iterator[Task]:
@@ -293,11 +276,10 @@ def _shuffled(panel: list[Task], seed: int) -> Iterator[Task]:
             return
 
 
-def demonstrate(task: Task, config: Config, rng: random.Random) -> Demonstration:
+def demonstrate(task: Task, config: Config, demonstrators: Demonstrators, rng: random.Random) -> Demonstration:
     """One episode of an expert with planted faults; it ends when it is won or at the step limit."""
     play = Simulator(load_game(_ref(task)))
-    privileged = rng.random() < config.direct
-    expert = Demonstrator(play, rng, eps=config.eps, slips=config.slips, privileged=privileged)
+    expert = Demonstrator(play, demonstrators, rng)
     tell = config.admissible
 
     def observe(text: str, visited: tuple[str, ...]) -> Observation:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from agentrl.envs import alfworld
+from agentrl.errors import ConfigError
 from tests.envs.episodes import OFFICIAL, play
 
 GENERATED = alfworld.Config(engine="native", data="generated")
@@ -80,9 +81,20 @@ def test_clumsy_turns_are_admissible_learned_and_recovered_from():
     assert sum(d.outcome.success for d in demonstrations) >= 54
 
 
-def test_shares_can_stand_in_the_settings():
-    config = dataclasses.replace(GENERATED, direct=1.0, eps=0.1)
-    assert list(alfworld.demonstrations("train", config, 5, 3)) == shown(5, seed=3, direct=1.0, eps=0.1)
+def test_searching_in_rounds_starts_anywhere_and_wins_too():
+    rounds, order = shown(60, search="rounds"), shown(60)
+    assert sum(d.outcome.success for d in rounds) >= 55
+    assert [d.steps[0][1] for d in rounds] != [d.steps[0][1] for d in order]
+    assert shown(3, search="rounds", direct=1.0) == shown(3, direct=1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong"),
+    [({"slip": 0.1}, "did you mean 'demonstration_settings.slips'"), ({"eps": 1.5}, "from 0 to 1")],
+)
+def test_a_setting_of_the_demonstrators_that_cannot_be_is_refused(settings, wrong):
+    with pytest.raises(ConfigError, match=wrong):
+        shown(1, **settings)
 
 
 @pytest.mark.parametrize("tell", [True, False])

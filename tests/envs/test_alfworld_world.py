@@ -71,7 +71,6 @@ def test_task_types_filter_a_panel_and_keep_its_size():
         ({"engine": "textworld2"}, "did you mean 'textworld'"),
         ({"num_valid": 0}, "at least 1"),
         ({"max_steps": 0}, "at least 1"),
-        ({"eps": 1.5}, "from 0 to 1"),
     ],
 )
 def test_a_setting_that_cannot_be_is_refused(settings, wrong):
