@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from agentrl.errors import missing_package
 
 
-def add_lora(module: nn.Module, rank: int, alpha: float, name: str) -> nn.Module:
+def add_lora(module: nn.Module, rank: int, alpha: float) -> nn.Module:
     """The model inside a LoRA wrapper: every linear layer but the head gets an adapter, the base is frozen.
 
-    rank: of the adapter.   alpha: its scale is alpha / rank.   name: where the base came from, for the adapter's card.
+    rank: of the adapter.   alpha: its scale is alpha / rank.
     Raises MissingDependency without peft.
     """
     try:
@@ -24,7 +24,6 @@ def add_lora(module: nn.Module, rank: int, alpha: float, name: str) -> nn.Module
         lora_dropout=0.0,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
-        base_model_name_or_path=name,
     )
     wrapped: nn.Module = get_peft_model(module, config)  # type: ignore[arg-type]
     return wrapped

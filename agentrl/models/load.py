@@ -86,7 +86,7 @@ def load_model(config: ModelConfig, env: str = "") -> Model:
     tokenizer, processor = _load_tokenizer(source, module, trust=config.trust_remote_code)
     check_head(module, source)
     if config.lora:
-        module = add_lora(module, config.lora, config.lora_alpha, source).eval()
+        module = add_lora(module, config.lora, config.lora_alpha).eval()
     if config.gradient_checkpointing:
         causal_model(module).gradient_checkpointing_enable({"use_reentrant": False})
     renderer = Renderer(tokenizer, processor)

@@ -29,7 +29,7 @@ _active = threading.local()
 
 
 def capacity_for(length: int) -> int:
-    """Tokens a slot has room for when it must hold `length`: at most a third more, and at least 128."""
+    """Tokens a slot has room for when it must hold `length`: the next of few sizes, at most half more, or 127."""
     grain = 128
     while grain * 4 < length:
         grain *= 2
