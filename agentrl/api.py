@@ -15,7 +15,8 @@ import yaml
 
 from agentrl.config import RunConfig, resolve
 from agentrl.errors import ConfigError, nearest
-from agentrl.models.defaults import is_model, model_defaults, model_of_run
+from agentrl.interruption import hand_over
+from agentrl.models.defaults import is_model, model_defaults, model_of_run, run_defaults
 from agentrl.registry import load
 from agentrl.settings import merge, to_mapping
 
@@ -74,9 +75,10 @@ def train(
     """Train a model and write the run directory. Blocks; also usable inside a running event loop.
 
     config: settings; a mapping has the shape of the YAML file.   world: a module or object with a world's members, or
-    one's own Env class; no registration needed.   tasks: the panel of an Env class, or {split: panel}.   reward:
-    trajectory -> a number for its last turn, or one a turn, added to what the world pays.   display: default silent.   resume: the run directory to go on
-    with, or True where `run_dir` names it.   flags: as on the command line (`FLAGS`), or any setting of `RunConfig`.
+    one's own Env class; no registration needed.   tasks: the panel of an Env class, or {split: panel}.
+    reward: trajectory -> a number for its last turn, or one a turn, added to what the world pays.
+    display: default silent.   resume: the run directory to go on with, or True where `run_dir` names it.
+    flags: as on the command line (`FLAGS`), or any setting of `RunConfig`.
     Raises AgentRLError with one line for whatever a user can put right, before anything is written where possible.
     """
     from agentrl.display import Silent
@@ -101,6 +103,7 @@ def train(
 def _run(config: RunConfig, run_dir: Any, display: "Display", resume: bool, world: Any, reward: Any) -> TrainResult:
     loop = load("trainer", _TRAIN)
     try:
+        hand_over()
         return blocking(
             lambda: loop(config, run_dir=run_dir, display=display, resume=resume, world=world, reward=reward)
         )
@@ -172,14 +175,21 @@ def python_config(
 def resolve_layers(*layers: Mapping[str, Any]) -> RunConfig:
     """The configuration: default < the model's own < layers, later ones win.
 
-    A run directory as the model's name stands for its best checkpoint.   Raises ConfigError, DataError.
+    A run directory as the model's name stands for its best checkpoint. The model's own: `agentrl.json` beside its
+    weights; of a checkpoint in a run directory also the run's world, memory and format.
+    Raises ConfigError, DataError, RunDirectoryError.
     """
     asked = resolve(*layers)
     folder = model_of_run(asked.model.name)
     if folder is not None:
         layers = (*layers, {"model": {"name": str(folder)}})
         asked = resolve(*layers)
-    return resolve(model_defaults(asked.model.name, asked.env), *layers)
+    trained = run_defaults(Path(asked.model.name))
+    given = [layer["env"] for layer in layers if "env" in layer]
+    if given and given[-1] != trained.get("env"):
+        trained = {name: value for name, value in trained.items() if name not in ("env", "env_settings")}
+    env = asked.env if given else trained.get("env", asked.env)
+    return resolve(model_defaults(asked.model.name, env), trained, *layers)
 
 
 def flag_layer(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class OwnWorld:
             if not callable(getattr(env_class, member, None)):
                 raise ConfigError(f"class {env_class.__name__} has no method {member!r} (agentrl.types.Env)")
         if tasks is None:
-            if not (callable(getattr(env_class, "tasks", None)) and getattr(env_class, "SPLITS", ())):
+            if not (callable(getattr(env_class, "tasks", None)) and getattr(env_class, "SPLITS", None)):
                 name = env_class.__name__
                 raise ConfigError(
                     f"class {name} has no tasks of its own; pass tasks=[Task(...), ...] beside world={name}"
@@ -67,7 +67,7 @@ class OwnWorld:
             )
         if self._panels:
             return self._panels[split]
-        panel: Sequence[Task] = self.Env.tasks(split, config)
+        panel: Sequence[Task] = self.Env.tasks(split, config)  # type: ignore[attr-defined]
         return panel
 
     def instructions(self, config: Any) -> str:

@@ -15,6 +15,7 @@ from agentrl.config import RunConfig
 from agentrl.display import Display, Silent
 from agentrl.errors import ConfigError, nearest, unknown_name
 from agentrl.eval.statistics import bootstrap_interval, wilson_interval
+from agentrl.interruption import hand_over
 from agentrl.models.defaults import is_model
 from agentrl.records import write_trajectories
 from agentrl.registry import LISTINGS, load, names
@@ -127,6 +128,7 @@ def evaluate(
             for number, task in enumerate(tasks)
             for rollout in range(repeats)
         ]
+        hand_over()
         started = time.perf_counter()
         trajectories = asyncio.run(_play(runner, seated.policy, jobs, shown))
         result = _result(

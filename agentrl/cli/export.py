@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from agentrl.cli.parser import write
 from agentrl.errors import DataError
@@ -42,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
             raise DataError(f"{folder} holds no adapter: it was not trained with --lora")
         export_folder(folder / ADAPTER, target)
     else:
-        export_folder(folder, target, leave_out=("trainer", ADAPTER) if args.merge else ("trainer",))
+        leave_out = ("trainer", ADAPTER) if args.merge else ("trainer",)
+        export_folder(folder, target, leave_out, own_settings(folder))
     write(f"{folder} written to {target}")
     return 0
 
@@ -58,9 +60,21 @@ def _model_folder(source: Path) -> Path:
     return folder
 
 
-def export_folder(source: Path, target: Path, leave_out: tuple[str, ...] = ()) -> None:
-    """Copy a model's files under a temporary name beside the target, sync, rename."""
-    from agentrl.run_directory import cannot_write, sync_folder
+def own_settings(folder: Path) -> dict[str, Any]:
+    """What agentrl.json has to say where the run directory is no longer around: format, memory, rollout."""
+    from agentrl.models.defaults import model_defaults, run_defaults
+    from agentrl.settings import merge
+
+    trained = {k: v for k, v in run_defaults(folder).items() if k not in ("env", "env_settings")}
+    return merge(model_defaults(str(folder)), trained)
+
+
+def export_folder(
+    source: Path, target: Path, leave_out: tuple[str, ...] = (), settings: dict[str, Any] | None = None
+) -> None:
+    """Copy a model's files under a temporary name beside the target, sync, rename; `settings` become agentrl.json."""
+    from agentrl.models.defaults import SETTINGS_FILE
+    from agentrl.run_directory import cannot_write, sync_folder, write_json
 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +82,8 @@ def export_folder(source: Path, target: Path, leave_out: tuple[str, ...] = ()) -
         try:
             copy = temporary / "model"
             shutil.copytree(source, copy, ignore=lambda _, names: [n for n in names if n in leave_out])
+            if settings is not None:
+                write_json(copy / SETTINGS_FILE, settings)
             for path in copy.rglob("*"):
                 if path.is_file():
                     with path.open("rb") as file:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from agentrl.errors import AgentRLError, UnknownName, nearest
+from agentrl.interruption import notice, noticed
 
 VERBS = {
     "train": "train a model in a world, and write a run directory",
@@ -29,18 +30,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     AGENTRL_DEBUG=1 lets errors through with their traceback.
     """
+    notice()
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as interruption:
-        _say(f"interrupted{_how_to_go_on(interruption)}")
-        return INTERRUPTED
+        return _interrupted(interruption)
     except BrokenPipeError:
         with contextlib.suppress(OSError, ValueError):  # what is still buffered has nowhere to go
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except AgentRLError as error:
+        if noticed():
+            return _interrupted(error)
         if _debugging():
             raise
         _say(str(error))
@@ -52,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"{where}{error.strerror or error}")
         return USAGE_ERROR
     except Exception as error:
+        if noticed():  # an import that was cut short
+            return _interrupted(error)
         if _debugging():
             raise
         _say(f"internal error: {type(error).__name__}: {error} (AGENTRL_DEBUG=1 shows where)")
@@ -93,9 +98,11 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _how_to_go_on(interruption: KeyboardInterrupt) -> str:
+def _interrupted(error: BaseException) -> int:
     """A verb that can be continued raises KeyboardInterrupt with the command that does it."""
-    return f"; {interruption}" if str(interruption) else ""
+    how = f"; {error}" if isinstance(error, KeyboardInterrupt) and str(error) else ""
+    _say(f"interrupted{how}")
+    return INTERRUPTED
 
 
 def _say(message: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agentrl.cli.eval import add_policy, configuration
 from agentrl.cli.parser import add_settings, printable, whole_number, write
 from agentrl.errors import ConfigError, nearest
+from agentrl.interruption import hand_over
 
 if TYPE_CHECKING:
     from agentrl.types import Completion, Request, Task, Trajectory
@@ -76,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
     if getattr(seat.policy, "format", ...) is None:
         seat.policy.format = written
     by_human = word == "human"
-    rollout = replace(config.rollout, tries=1, **({"generate_seconds": A_DAY} if by_human else {}))
+    patience = A_DAY if by_human else config.rollout.generate_seconds
+    rollout = replace(config.rollout, tries=1, generate_seconds=patience)
     runner = Runner(
         world,
         Shown(seat.policy, by_human=by_human),
@@ -91,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
     instructions = world.instructions(world_config)
     if instructions and not by_human:  # a person is told with the first turn
         write("\n" + printable(instructions))
+    hand_over()
     trajectory = asyncio.run(_play(runner, seat.policy, task, args.rollout, args.greedy))
     if by_human and trajectory.ended == "policy_failure":
         write("\nthe input has ended")

@@ -8,12 +8,17 @@ from typing import Any
 
 from agentrl.config import resolve
 from agentrl.errors import AgentRLError, DataError, RunDirectoryError
+from agentrl.run_directory import read_config
+from agentrl.settings import to_mapping
 
 SETTINGS_FILE = "agentrl.json"
 """Beside the weights."""
 
 ALLOWED = ("format", "format_settings", "memory", "memory_settings", "rollout", "env_settings")
 """What a model may say: how it wants to be spoken to, never what is run, loaded or trusted."""
+
+_LENGTHS = ("max_turns", "max_context", "max_new_tokens", "constrain")
+"""Of the rollout settings those that a model gets used to in training."""
 
 _TINY = Path(__file__).parent / "tiny"
 
@@ -54,6 +59,24 @@ def model_of_run(path: str | os.PathLike[str]) -> Path | None:
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{record} is damaged: it names no checkpoint") from error
     raise RunDirectoryError(f"{run} holds no checkpoint yet")
+
+
+def run_defaults(folder: Path) -> dict[str, Any]:
+    """How a checkpoint was trained: its run's world, memory, format and the lengths of its rollouts.
+
+    folder: RUN/checkpoints/step-...; of any other folder the layer is empty.   Raises DataError for a damaged file.
+    """
+    config = folder.parent.parent / "config.yaml"
+    if folder.parent.name != "checkpoints" or not config.is_file():
+        return {}
+    settings = to_mapping(read_config(config))
+    layer = {key: settings[key] for key in ("env", *ALLOWED)}
+    layer["rollout"] = {key: settings["rollout"][key] for key in _LENGTHS}
+    for key in ("env", "format", "memory"):
+        if ":" in layer[key]:  # of one's own: it has to be named again, for naming it imports code
+            del layer[key]
+            layer.pop(f"{key}_settings", None)
+    return layer
 
 
 def _cached(name: str) -> Path | None:
