@@ -99,8 +99,8 @@ class TrainerConfig:
     """Passes over each rollout."""
     minibatches: int = 1
     """Optimiser steps a pass."""
-    micro_batch_tokens: int = 16384
-    """Tokens of one forward pass; changes memory and speed, never the gradient."""
+    micro_batch_tokens: int = 0
+    """Tokens of one forward pass; changes memory and speed, never the gradient. 0: 2048 on a CPU, 16384 on a GPU."""
     lr: float = 1e-6
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine", "constant-linear"] = "constant"
@@ -137,9 +137,11 @@ class TrainerConfig:
     """Steps between checkpoints; the last step always has one."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "minibatches", "micro_batch_tokens", "keep_checkpoints", "checkpoint_every"):
+        for name in ("steps", "epochs", "minibatches", "keep_checkpoints", "checkpoint_every"):
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("lr", "muon_lr", "weight_decay", "max_grad_norm", "warmup_steps", "final_lr"):
+        for name in ("micro_batch_tokens", "warmup_steps", "weight_decay", "max_grad_norm"):
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
+        for name in ("lr", "muon_lr", "final_lr"):
             require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
         require(len(self.betas) == 2, f"betas is {self.betas}; it must be two numbers")
 

@@ -18,6 +18,7 @@ from agentrl.models.defaults import model_defaults, model_folder
 from agentrl.models.forward import causal_model
 from agentrl.models.precision import keep_double
 from agentrl.models.save import save_model
+from agentrl.registry import load
 
 if TYPE_CHECKING:
     from agentrl.models.renderer import Renderer
@@ -73,26 +74,49 @@ class Model:
 def load_model(config: ModelConfig, env: str = "") -> Model:
     """The model that the configuration names, on its device, without dropout, in evaluation mode.
 
-    env: name of the environment, which picks the packaged model where `config.name` is `tiny`.
+    env: name of the environment, which picks the packaged model where `config.name` is `tiny`; `tiny-random` is the
+    same architecture before it has learned anything, with the vocabulary that the environment offers.
     Raises DataError for what is missing, damaged or incomplete, ConfigError for a model whose logits are not its head
     applied to its hidden states, MissingDependency for an adapter without peft.
     """
     from agentrl.models.renderer import Renderer
 
-    source = _source(config.name, env)
     device = _device(config.device)
     dtype = _dtype(config.dtype, device)
-    module = _load_module(source, dtype=dtype, trust=config.trust_remote_code).to(device).eval()
-    tokenizer, processor = _load_tokenizer(source, module, trust=config.trust_remote_code)
-    check_head(module, source)
+    if config.name == "tiny-random":
+        source, processor = "", None
+        module, tokenizer = _random_tiny(env)
+        module = keep_double(module.to(device, dtype))
+    else:
+        source = _source(config.name, env)
+        module = _load_module(source, dtype=dtype, trust=config.trust_remote_code).to(device).eval()
+        tokenizer, processor = _load_tokenizer(source, module, trust=config.trust_remote_code)
+        check_head(module, source)
     if config.lora:
         module = add_lora(module, config.lora, config.lora_alpha).eval()
     if config.gradient_checkpointing:
         causal_model(module).gradient_checkpointing_enable({"use_reentrant": False})
     renderer = Renderer(tokenizer, processor)
     return Model(
-        module, tokenizer, renderer, source, device, dtype, defaults=model_defaults(source), processor=processor
+        module,
+        tokenizer,
+        renderer,
+        source,
+        device,
+        dtype,
+        defaults=model_defaults(source) if source else {},
+        processor=processor,
     )
+
+
+def _random_tiny(env: str, seed: int = 0) -> tuple[nn.Module, Any]:
+    from agentrl.models.tiny.build import random_tiny
+
+    world = load("env", env)
+    if not hasattr(world, "vocabulary"):
+        raise ConfigError(f"environment {env!r} offers no vocabulary, so a tiny model cannot be made for it; name one")
+    words = world.vocabulary()
+    return random_tiny(words.phrases, words.words, seed, entities=words.entities, dropped=words.dropped)
 
 
 def output_head(module: nn.Module) -> tuple[Tensor, Tensor | None]:
