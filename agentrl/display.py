@@ -21,7 +21,7 @@ SHOWN: tuple[tuple[str, tuple[str, ...], Callable[[float], str]], ...] = (
     ("success", ("success",), lambda v: f"{100 * v:.1f} %"),
     ("reward", ("reward",), lambda v: f"{v:.3f}"),
     ("entropy", ("entropy",), lambda v: f"{v:.3f}"),
-    ("KL", ("kl",), lambda v: f"{v:.2g}"),
+    ("KL", ("kl/from_reference", "ppo/kl_from_old", "kl"), lambda v: f"{v:.2g}"),
     ("loss", ("loss",), lambda v: f"{v:.3g}"),
     ("tokens/s", ("tokens_per_second",), lambda v: f"{v:,.0f}"),
 )
@@ -279,11 +279,12 @@ def _written(metrics: Mapping[str, Any]) -> str:
 
 
 def _find(metrics: Mapping[str, Any], names: Sequence[str]) -> float | None:
+    """The first of the names that is there as a number; a bare name is also found behind a `/`."""
     for name in names:
-        for key, value in metrics.items():
-            if key.rpartition("/")[2] == name:
-                with contextlib.suppress(TypeError, ValueError):
-                    return float(value)
+        keys = [name, *(key for key in metrics if "/" not in name and key.rpartition("/")[2] == name)]
+        for key in keys:
+            with contextlib.suppress(TypeError, ValueError, KeyError):
+                return float(metrics[key])
     return None
 
 

@@ -19,12 +19,15 @@ def test_a_log_gets_a_line_a_step_with_what_matters():
         display.start("epo on guess", 3)
         for step in (1, 2):
             display.phase("playing", 1, 4)
-            display.step(step, {"success": 0.425, "train/entropy": 1.23456, "tokens_per_second": 12345.6, "other": 1})
+            display.step(
+                step,
+                {"success": 0.425, "train/entropy": 1.23456, "tokens_per_second": 12345.6, "ppo/kl_from_old": 1e-3},
+            )
         display.validation(2, {"success": 0.5})
 
     lines = shown(run).splitlines()
     assert lines[0] == "epo on guess"
-    assert lines[1] == "step 1/3  success 42.5 %  entropy 1.235  tokens/s 12,346"
+    assert lines[1] == "step 1/3  success 42.5 %  entropy 1.235  KL 0.001  tokens/s 12,346"
     assert lines[2].startswith("step 2/3  success 42.5 %") and "ETA" in lines[2]
     assert lines[3] == "validation after step 2  success 50.0 %"
 
