@@ -1,4 +1,4 @@
-"""The engine that the benchmark is made with: TextWorld's PddlEnv, with the same texts and a sixteenth of the time.
+"""The engine that the benchmark is made with: TextWorld's PddlEnv, with the same texts and a twentieth of the time.
 
 What takes the stock engine long is done once: a game is translated from PDDL a single time instead of four, and the
 translation is kept, in memory and in the cache folder; the grammar is parsed once a process; admissible commands are
