@@ -21,7 +21,7 @@ def test_every_registered_name_can_be_had(kind, name):
 
 @pytest.mark.parametrize(("kind", "name"), NAMES)
 def test_every_registered_name_stands_in_the_documentation(kind, name):
-    assert f"`{name}`" in "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+    assert f"`{name}`" in "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))
 
 
 def test_every_kind_has_a_listing_and_a_group_of_entry_points():
