@@ -16,6 +16,7 @@ from torch import Tensor
 from agentrl.api import TrainResult
 from agentrl.composition import build
 from agentrl.config import RunConfig
+from agentrl.curve import draw_curve
 from agentrl.demonstrations import demonstrations
 from agentrl.display import Display, Silent, summary_rows, what_next
 from agentrl.errors import ConfigError
@@ -28,7 +29,7 @@ from agentrl.policies.transformers_policy import TransformersPolicy
 from agentrl.records import write_trajectories
 from agentrl.registry import load
 from agentrl.rollout_metrics import summaries
-from agentrl.run_directory import RunDirectory, panel_hash
+from agentrl.run_directory import RunDirectory, panel_hash, write_whole
 from agentrl.runner import Job, Runner
 from agentrl.seeds import seed_of
 from agentrl.settings import from_mapping, merge, to_mapping
@@ -465,8 +466,9 @@ def train(
             shown.close()
     checkpoint = find_checkpoint(run_dir.checkpoints, "best") or find_checkpoint(run_dir.checkpoints)
     folder = checkpoint.folder if checkpoint is not None else None
+    picture = draw_curve(run_dir.metrics(), f"{config.algo} on {config.env}: success")
+    write_whole(run_dir.path / "curve.svg", picture.encode())
     shown.finish([*summary_rows(trainer.before, trainer.after), *what_next(run_dir.path, config.env, folder)])
     return TrainResult(
         run_dir=run_dir.path, steps=trainer.step, before=trainer.before, after=trainer.after, checkpoint=folder
     )
-
