@@ -4,6 +4,8 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Iterator
+from unittest.mock import patch
 
 import hypothesis
 import pytest
@@ -32,6 +34,13 @@ def pytest_configure(config: pytest.Config) -> None:
     network.refuse()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a script left in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what tests start would be deaf to Ctrl-C, too
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """What a test, or a package that it imports first (alfworld sets ALFWORLD_DATA), writes there ends with it."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(autouse=True)
