@@ -18,7 +18,7 @@ SETTINGS = [
     ("alfworld", {"engine": "native", "data": "generated", "admissible": False, "panel": 3}),
 ]
 """Every world, with settings that change what its episodes are; light ones, since 20 tasks a split are played."""
-SLOW = [("alfworld", {"engine": "textworld", "data": "generated"})]
+SLOW = [("alfworld", {"engine": "textworld", "data": "generated", "num_train": 800})]
 HEADINGS = ("Sees", "May do", "Is paid", "Ends", "Chance", "Splits")
 WORLDS = {name: registry.load("env", name) for name, _ in SETTINGS}
 
