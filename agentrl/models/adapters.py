@@ -25,7 +25,7 @@ def add_lora(module: nn.Module, rank: int, alpha: float) -> nn.Module:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    wrapped: nn.Module = get_peft_model(module, config)  # type: ignore[arg-type]
+    wrapped: nn.Module = get_peft_model(module, config)
     return wrapped
 
 
@@ -41,7 +41,7 @@ def merged_weights(module: nn.Module) -> dict[str, Tensor]:
     deltas = {}
     for name, layer in base.named_modules():
         if isinstance(layer, LoraLayer):
-            deltas[f"{name}.weight"] = sum(layer.get_delta_weight(a).float() for a in layer.active_adapters)  # type: ignore[operator]
+            deltas[f"{name}.weight"] = sum(layer.get_delta_weight(a) for a in layer.active_adapters)
     weights = {}
     for name, weight in base.state_dict().items():
         if ".lora_" in name:

@@ -105,6 +105,7 @@ class APIPolicy:
             return await client.chat.completions.create(model=self.model, messages=[], extra_body=body)
 
         failure = ""
+        reply: Any = None
         try:
             reply = await retrying(call)
         except Exception as error:

@@ -82,17 +82,17 @@ def _only(logits: Tensor, rows: Sequence[int], allowed: Sequence[Sequence[int]])
 
 def _draw(logits: Tensor, rows: Sequence[Draw]) -> tuple[list[int], list[float]]:
     """Inverse of the distribution function, in float64.   logits: [R, K].   Returns places in K and log-probs."""
-    column = {"dtype": torch.float64, "device": logits.device}
-    temperature = torch.tensor([row.temperature or 1.0 for row in rows], **column)[:, None]
+    temperature = _column([row.temperature or 1.0 for row in rows], logits)
     scaled = logits if all(row.temperature in (0, 1) for row in rows) else logits / temperature.to(logits.dtype)
     if any(row.top_p < 1 or row.top_k for row in rows):
         scaled = _truncate(scaled, rows)
     logprobs = torch.log_softmax(scaled, -1)
     cumulative = logprobs.double().exp().cumsum_(-1)
     total = cumulative[:, -1:]
-    uniform = torch.tensor([row.uniform for row in rows], **column)[:, None]
     # Below the total, whatever is rounded: the first place beyond it has a probability above 0.
-    target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
+    target = torch.minimum(
+        _column([row.uniform for row in rows], logits) * total, torch.nextafter(total, torch.zeros_like(total))
+    )
     place = torch.searchsorted(cumulative, target, right=True)
     if any(row.temperature == 0 for row in rows):
         greedy = torch.tensor([row.temperature == 0 for row in rows], device=logits.device)[:, None]
@@ -104,13 +104,18 @@ def _draw(logits: Tensor, rows: Sequence[Draw]) -> tuple[list[int], list[float]]
     return [int(i) for i in found], values
 
 
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    """[R, 1] float64."""
+    return torch.tensor(values, dtype=torch.float64, device=like.device)[:, None]
+
+
 def _truncate(scaled: Tensor, rows: Sequence[Draw]) -> Tensor:
     """Put -inf where top-k or top-p cut; the likeliest token always stays, ties at the edge of top-k stay too."""
     size = scaled.shape[1]
     ordered, order = scaled.sort(-1, descending=True)
     k = torch.tensor([min(row.top_k or size, size) for row in rows], device=scaled.device)[:, None]
     kept = scaled.masked_fill(scaled < ordered.gather(1, k - 1), -torch.inf)
-    top_p = torch.tensor([row.top_p for row in rows], dtype=torch.float64, device=scaled.device)[:, None]
+    top_p = _column([row.top_p for row in rows], scaled)
     probability = torch.softmax(kept, -1).double().gather(1, order)
     before = probability.cumsum(-1) - probability
     cut = torch.empty_like(before, dtype=torch.bool).scatter_(1, order, (before >= top_p) & (top_p < 1))
