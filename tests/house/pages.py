@@ -170,9 +170,8 @@ def _in_process(words: list[str], settings: dict[str, str], folder: Path) -> str
     finally:
         os.chdir(here)
     if code:
-        raise Wrong(
-            f"`agentrl {shlex.join(words)}` ended with {code}: {out.getvalue()[-2500:]}{err.getvalue()[-2000:]}"
-        )
+        said = f"{out.getvalue()[-2500:]}{err.getvalue()[-2000:]}"
+        raise Wrong(f"`agentrl {shlex.join(words)}` ended with {code}: {said}")
     return out.getvalue()
 
 
