@@ -3,13 +3,13 @@
 import asyncio
 import inspect
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from agentrl.config import RolloutConfig
 from agentrl.errors import ConfigError, WorldFailure, boundary
+from agentrl.hardware import usable_cores
 from agentrl.types import Observation, Outcome, StepResult, Task
 from agentrl.workers.answers import check_observation, check_outcome, check_step
 from agentrl.workers.pool import Limits, Pool
@@ -53,7 +53,7 @@ def open_host(
             raise ConfigError(f"{name}: class {env_class.__name__} has no method {member!r} (agentrl.types.Env)")
     if inspect.iscoroutinefunction(env_class.step):  # type: ignore[attr-defined]
         return InLoop(name, lambda: env_class(*arguments), rollout)
-    num_workers = workers or rollout.workers or min(os.cpu_count() or 1, _MAX_CORES)
+    num_workers = workers or rollout.workers or min(usable_cores(), _MAX_CORES)
     limits = Limits(
         num_workers=num_workers,
         start_seconds=rollout.reset_seconds,

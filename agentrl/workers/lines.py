@@ -76,8 +76,16 @@ class Nurse:
         return here
 
     def kill(self, number: int) -> None:
-        """End a worker and all that it started; nothing more is heard of it."""
+        """End a worker and all that it started; nothing more is heard of it.
+
+        Where none has ever answered, the import of the world itself may hang, and with it the nursery: it goes too.
+        """
         self._lines.pop(number, None)
+        if not self.proven:
+            self.dead = True
+            self._process.kill()
+            self._process.wait()
+            return
         with contextlib.suppress(OSError):
             self._control.sendall(json.dumps({"kill": number}).encode() + b"\n")
 

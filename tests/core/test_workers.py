@@ -83,8 +83,8 @@ def test_a_synchronous_world_is_played_in_workers_that_end_with_the_runner():
         ("huge", "step", "SimpleNamespace.step: its answer has 17.0 MiB; at most 16 MiB are taken"),
         ("wrong", "step", "SimpleNamespace.step: TypeError: the world returned str"),
         ("nan", "step", "SimpleNamespace.step: ValueError: StepResult.reward is nan"),
-        ("hang", "step", "SimpleNamespace.step: no answer within 0.3 s"),
-        ("hang", "outcome", "SimpleNamespace.outcome: no answer within 0.3 s"),
+        ("hang", "step", "SimpleNamespace.step: no answer within 0.5 s"),
+        ("hang", "outcome", "SimpleNamespace.outcome: no answer within 0.5 s"),
         ("exit", "step", "SimpleNamespace.step: the worker exited with code 5"),
         ("exit", "reset", "SimpleNamespace.reset: the worker exited with code 5"),
         ("kill", "step", "SimpleNamespace.step: the worker was killed by SIGKILL"),
@@ -95,7 +95,8 @@ def test_a_synchronous_world_is_played_in_workers_that_end_with_the_runner():
 def test_a_world_in_trouble_costs_its_own_episode_only(kind, at, words):
     healthy = worlds.tasks(num=12)
     expected = [without_times(t) for t in play(healthy)]
-    found = play([*healthy[:6], worlds.troubled(kind, at), *healthy[6:]], step_seconds=0.3, tries=2)
+    seconds = 0.5 if kind == "hang" else 30.0
+    found = play([*healthy[:6], worlds.troubled(kind, at), *healthy[6:]], step_seconds=seconds, tries=2)
     (poison,) = [t for t in found if t.task.id == "poison"]
     assert (poison.ended, poison.tries) == ("world_failure", 2)
     assert poison.failure.startswith(words)
@@ -104,7 +105,7 @@ def test_a_world_in_trouble_costs_its_own_episode_only(kind, at, words):
 
 @pytest.mark.parametrize("kind", ["crash", "kill", "hang"])
 def test_a_world_that_recovers_is_played_from_the_start_again(kind, tmp_path):
-    (trajectory,) = play([worlds.troubled(kind, marker=tmp_path / "once")], step_seconds=0.3)
+    (trajectory,) = play([worlds.troubled(kind, marker=tmp_path / "once")], step_seconds=0.5)
     assert trajectory.ended == "done" and trajectory.tries == 2 and len(trajectory.turns) == 3
 
 
@@ -121,7 +122,7 @@ def test_a_world_that_hangs_at_reset_has_that_deadline():
 
 def test_a_world_that_hangs_at_its_close_costs_a_worker_and_no_episode():
     tasks = [worlds.troubled("hang", "close"), *worlds.tasks()]
-    with runner_of(step_seconds=0.3, workers=1, concurrency=1) as runner:
+    with runner_of(step_seconds=0.5, workers=1, concurrency=1) as runner:
         found = runner.play([Job(task, task.id) for task in tasks])
     assert [(t.ended, t.tries) for t in found] == [("done", 1)] * 9
 
@@ -217,6 +218,21 @@ def test_the_worlds_import_that_fails_is_told(tmp_path):
     (trajectory,) = play(worlds.tasks(num=1), worlds.world(world.Env), tries=2)
     assert trajectory.ended == "world_failure" and trajectory.tries == 2
     assert trajectory.failure == "SimpleNamespace: the worker did not start: RuntimeError: no engine"
+
+
+def test_a_world_whose_import_hangs_has_the_deadline_of_a_reset(tmp_path):
+    source = f"""
+    import os
+    import threading
+    from tests.core.worlds import Steps
+    if os.getpid() != {os.getpid()}: threading.Event().wait()
+    class Env(Steps): pass
+    """
+    world = module_at(tmp_path / "hanging_world.py", textwrap.dedent(source))
+    found = play(worlds.tasks(num=2), worlds.world(world.Env), reset_seconds=0.5, tries=1)
+    assert {t.ended for t in found} == {"world_failure"}
+    assert found[0].failure == "SimpleNamespace: the worker did not start: no answer within 0.5 s"
+    assert not workers()
 
 
 def module_at(path, source):
