@@ -14,8 +14,11 @@ from agentrl.settings import to_mapping
 SETTINGS_FILE = "agentrl.json"
 """Beside the weights."""
 
-ALLOWED = ("format", "format_settings", "memory", "memory_settings", "rollout", "env_settings")
-"""What a model may say: how it wants to be spoken to, never what is run, loaded or trusted."""
+ALLOWED = (
+    *("format", "format_settings", "memory", "memory_settings", "rollout", "env_settings"),
+    *("settings", "trainer", "validation"),
+)
+"""What a model may say: how it wants to be spoken to and trained, never what is run, loaded or trusted."""
 
 _LENGTHS = ("max_turns", "max_context", "max_new_tokens", "constrain")
 """Of the rollout settings those that a model gets used to in training."""

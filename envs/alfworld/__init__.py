@@ -13,6 +13,7 @@ Splits     train, valid_seen, valid_unseen. Official games where there are any (
            an official one; task ids say which they are.
 """
 
+from agentrl.envs.alfworld.vocabulary import vocabulary
 from agentrl.envs.alfworld.world import (
     REPEATS,
     SPLITS,
@@ -37,4 +38,5 @@ __all__ = [
     "solution",
     "tasks",
     "tools",
+    "vocabulary",
 ]

@@ -20,6 +20,7 @@ from agentrl.envs.guess.world import (
     solution,
     tasks,
     tools,
+    vocabulary,
 )
 
-__all__ = ["REPEATS", "SPLITS", "VALIDATION", "Config", "Env", "instructions", "solution", "tasks", "tools"]
+__all__ = ["REPEATS", "SPLITS", "VALIDATION", "Config", "Env", "instructions", "solution", "tasks", "tools", "vocabulary"]

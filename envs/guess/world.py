@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentrl.errors import ConfigError, WorldFailure, nearest
+from agentrl.models.tiny.build import Vocabulary
 from agentrl.settings import require
 from agentrl.types import Observation, Outcome, StepResult, Task
 
@@ -69,6 +70,15 @@ def tools(config: Config | None = None) -> list[dict[str, Any]] | None:
 def solution(task: Task) -> list[str]:
     """Actions that earn the full reward: every task can be checked without a model."""
     return [f"ask {task.data.number}"]
+
+
+def vocabulary() -> Vocabulary:
+    """Every sentence of the game and every number: what a tiny model needs to know (`--model tiny-random`)."""
+    return Vocabulary(
+        phrases=("I think of a number from", "I did not understand", "It was", "Say", "give up", "Ask"),
+        words=("ask", "to", "or", "N", "Yes", "Higher", "Lower", *map(str, range(1, Config.highest + 1))),
+        dropped=r"[.`]",
+    )
 
 
 class Env:
