@@ -201,6 +201,8 @@ class RunConfig:
     """For algorithms that learn from demonstrations: how many there are, over and over; 0: fresh ones at every step."""
     demonstration_settings: dict[str, Any] = field(default_factory=dict)
     """How the world's expert demonstrates, where it can be told: planted mistakes and the like."""
+    data: str = ""
+    """A run directory or a .jsonl.gz of trajectories to learn from, in place of demonstrations."""
     train_split: str = "train"
     """Task panel that is trained on."""
     model: ModelConfig = ModelConfig()

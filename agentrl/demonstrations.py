@@ -11,6 +11,7 @@ from typing import Any
 from agentrl.config import RolloutConfig
 from agentrl.episode import Job
 from agentrl.errors import DataError
+from agentrl.foreign import Tokeniser
 from agentrl.policies.scripted import Expert, write
 from agentrl.runner import Runner
 from agentrl.seeds import seed_of
@@ -79,32 +80,25 @@ def _turns(
     renderer: Any,
 ) -> list[Turn]:
     turns: list[Turn] = []
-    rendered, completion = None, None
-    num_images = 0
+    tokeniser = Tokeniser(renderer)
     for position, (observation, action, learn) in enumerate(demonstration.steps):
         view = memory.view(demonstration.task, instructions, turns, observation, tools)
         text = write(format, action, view)
-        continues, prompt_ids, images, reply_ids = False, (), (), ()
-        if renderer is not None:
-            rendered = renderer.render(format.messages(view), None, rendered, completion)
-            continues, prompt_ids, reply_ids = rendered.continues, rendered.new_ids, renderer.reply_ids(text)
-            images = rendered.images[num_images if continues else 0 :]
-            num_images = len(rendered.images)
-        completion = Completion(text, token_ids=list(reply_ids))
+        ids = tokeniser.turn(format.messages(view), text)
         reply = format.parse(text, view)
         turns.append(
             Turn(
                 position=position,
                 observation=observation,
-                prompt_ids=list(prompt_ids),
-                continues=continues,
-                completion=completion,
+                prompt_ids=list(ids.prompt_ids),
+                continues=ids.continues,
+                completion=Completion(text, token_ids=list(ids.token_ids)),
                 action=action,
                 readable=True,
                 valid=True,
                 reward=0.0,
                 report=reply.report,
-                images=tuple(images),
+                images=ids.images,
                 learn=learn,
             )
         )

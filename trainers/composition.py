@@ -9,6 +9,7 @@ from torch import Tensor
 
 from agentrl.composition import Composition as Resolved
 from agentrl.composition import compose_parts
+from agentrl.errors import ConfigError
 from agentrl.registry import load
 from agentrl.trainers.algorithm import Algorithm, Couples, Part, State
 from agentrl.trainers.step_view import Level, StepView, Term
@@ -96,7 +97,9 @@ class Composition:
 
         view: as the batch was built, with `old` and `sampled` where parts need them; `reward` is the world's alone.
         To be called once a step, before the first update. Without an advantage part (SFT) that field stays None.
+        Raises ConfigError where a part needs log-probs of the sampling engine and the episodes have none.
         """
+        self._refuse_text_from_elsewhere(view)
         for state in self.states().values():
             if hasattr(state, "observe"):
                 state.observe(view)
@@ -109,6 +112,14 @@ class Composition:
         for bound in self.slots["selections"]:
             trained = trained & bound(view)
         return view.with_fields(trained=trained)
+
+    def _refuse_text_from_elsewhere(self, view: StepView) -> None:
+        reading = next((bound.part.name for bound in self if "sampled" in bound.part.needs), None)
+        if reading is not None and view.sampled is None and view.num_tokens:
+            raise ConfigError(
+                f"part {reading!r} needs the log-probs of the engine that sampled, and these episodes have none: text "
+                "from elsewhere (source api, logged, demonstration) can be learned with algorithm sft"
+            )
 
     def named_terms(self, view: StepView) -> list[tuple[str, Term]]:
         """The loss's summands with the names of their parts, the surrogate's first."""

@@ -19,8 +19,9 @@ from agentrl.config import RunConfig
 from agentrl.curve import draw_curve
 from agentrl.demonstrations import demonstrations
 from agentrl.display import Display, Silent, summary_rows, what_next
-from agentrl.errors import ConfigError
+from agentrl.errors import ConfigError, DataError
 from agentrl.event_log import EventLog
+from agentrl.foreign import drawn, read_episodes, tokenised, trajectory_files
 from agentrl.hardware import usable_cores
 from agentrl.models.forward import packs_without_leaks
 from agentrl.models.load import Model, load_model, output_head
@@ -32,7 +33,7 @@ from agentrl.rollout_metrics import summaries
 from agentrl.run_directory import RunDirectory, panel_hash, write_whole
 from agentrl.runner import Job, Runner
 from agentrl.seeds import seed_of
-from agentrl.settings import from_mapping, merge, to_mapping
+from agentrl.settings import from_mapping, merge, require, to_mapping
 from agentrl.statistics import TOTAL, Tally, tally_by_kind
 from agentrl.trainers.algorithm import Curriculum
 from agentrl.trainers.batch import Batch, build_batch
@@ -52,7 +53,15 @@ def check_before_loading(config: RunConfig, composition: Composition) -> None:
     """Refuse what cannot be trained, with the reason, before anything heavy is loaded.   Raises ConfigError."""
     rollout = config.rollout
     if "demonstrations" in composition.needs:
+        if config.data:
+            trajectory_files(config.data)
+            require(not config.demonstrations, "data and demonstrations exclude each other; give one of them")
         return
+    require(
+        not config.data,
+        f"algorithm {config.algo!r} plays its own episodes; data is for those that learn from others', as sft "
+        "(a world's own data are env_settings.data)",
+    )
     if rollout.top_p < 1 or rollout.top_k:
         raise ConfigError(
             "rollout.top_p and rollout.top_k cut the distribution that is sampled from, and the log-probs of the "
@@ -109,6 +118,7 @@ class Trainer:
         self.panel = self._panel()
         self.model = model or load_model(config.model, config.env)
         self.model.defaults = merge(self.model.defaults, spoken_to(config))
+        self.data = self._data()
         self.optimiser = Optimiser(self.model.module, config.trainer)
         self.updater = Updater(
             self.model.module,
@@ -193,8 +203,28 @@ class Trainer:
             self.display.phase(phase, done, len(jobs))
         return [t for t in played if t is not None]
 
+    def _data(self) -> list[Trajectory]:
+        """The episodes that `data` names, tokenised once for this model; empty where it names none."""
+        if not self.config.data:
+            return []
+        episodes = read_episodes(self.config.data)
+        envs, judged = {task.env for task in self.tasks}, {task.id for task in self.panel}
+        other = next((t.task.env for t in episodes if t.task.env not in envs), None)
+        if other is not None:
+            raise DataError(
+                f"data: {self.config.data} holds episodes of {other!r}, but this run is on {self.config.env!r}"
+            )
+        seen = len({t.task.id for t in episodes} & judged)
+        if seen:
+            self.display.note(f"{seen} tasks that are learned from are judged on too: validation will look too good")
+        instructions = str(self.world.instructions(self.world_config) or "")
+        tools = tuple(self.world.tools(self.world_config) or ())
+        return tokenised(episodes, self.memory, self.format, self.model.renderer, instructions, tools)
+
     def _demonstrations(self) -> list[Trajectory]:
         num = self.config.rollout.tasks_per_step
+        if self.data:
+            return drawn(self.data, num, self.config.seed, self.step)
         pool = self.config.demonstrations
         first = self.step * num % pool if pool else 0
         return demonstrations(
@@ -427,6 +457,7 @@ def _threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+        torch.set_flush_denormal(False)  # the caller's own arithmetic goes on as it was
 
 
 def train(

@@ -1,0 +1,141 @@
+"""Text that no policy of ours sampled, as trajectories to learn from: other models' episodes, demonstrations.
+
+Every prompt is written anew from what was seen and said, by the memory, format and renderer of the model that learns;
+every reply is tokenised once. There are no log-probs of a sampler.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agentrl.errors import DataError
+from agentrl.records import read_trajectories
+from agentrl.seeds import seed_of
+from agentrl.types import ENDS, Completion, Memory, Message, PromptFormat, Trajectory, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """A turn in ids: what `Turn` and `Completion` have under the same names."""
+
+    prompt_ids: tuple[int, ...] = ()
+    continues: bool = False
+    images: tuple[str, ...] = ()
+    token_ids: tuple[int, ...] = ()
+
+
+class Tokeniser:
+    """Tokenises one episode, turn by turn, as if its replies had been sampled here."""
+
+    def __init__(self, renderer: Any) -> None:
+        """renderer: of the model that learns; None: turns hold no ids."""
+        self._renderer = renderer
+        self._rendered: Any = None
+        self._said: Completion | None = None
+
+    def turn(self, messages: Sequence[Message], reply: str) -> Ids:
+        """Ids of the next turn.   messages: its prompt.   reply: the text that answered it."""
+        if self._renderer is None:
+            return Ids()
+        shown = len(self._rendered.images) if self._rendered is not None else 0
+        self._rendered = rendered = self._renderer.render(messages, None, self._rendered, self._said)
+        token_ids = self._renderer.reply_ids(reply)
+        self._said = Completion(reply, token_ids=list(token_ids))
+        images = rendered.images[shown if rendered.continues else 0 :]
+        return Ids(tuple(rendered.new_ids), rendered.continues, tuple(images), tuple(token_ids))
+
+
+def trajectory_files(source: str | Path) -> list[Path]:
+    """The files that hold the trajectories of a run or evaluation, by its folder; or the one file that is named.
+
+    Raises DataError where there are none.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [path]
+    folder = path / "trajectories" if (path / "trajectories").is_dir() else path
+    files = sorted(folder.glob("*.jsonl.gz"))
+    if not files:
+        what = "holds no trajectories" if path.is_dir() else "is not there"
+        raise DataError(f"data: {source} {what}; name a run directory, or a .jsonl.gz of trajectories")
+    return files
+
+
+def read_episodes(source: str | Path) -> list[Trajectory]:
+    """Every episode of a run, an evaluation or a file that can be learned from; infrastructure failures are left out.
+
+    Raises DataError where there is none, and for a damaged file.
+    """
+    episodes = [t for file in trajectory_files(source) for t in read_trajectories(file)]
+    found = [t for t in episodes if t.turns and not ENDS[t.ended].infrastructure]
+    if not found:
+        raise DataError(f"data: none of the {len(episodes)} episodes in {source} can be learned from")
+    return found
+
+
+def tokenised(
+    trajectories: Iterable[Trajectory],
+    memory: Memory,
+    format: PromptFormat,
+    renderer: Any,
+    instructions: str = "",
+    tools: tuple[dict[str, Any], ...] = (),
+) -> list[Trajectory]:
+    """The same episodes in the ids of one model; log-probs are None, whoever played them, and `source` stays.
+
+    memory, format: as the model that learns is spoken to.   renderer: that model's.
+    instructions, tools: of the world that was played.
+    A reply that was cut at its length carries no loss, since its end is not what was said.
+    Raises DataError for a reply in which the format reads another action than the one that was played.
+    """
+    return [_tokenised(trajectory, memory, format, renderer, instructions, tools) for trajectory in trajectories]
+
+
+def _tokenised(
+    trajectory: Trajectory,
+    memory: Memory,
+    format: PromptFormat,
+    renderer: Any,
+    instructions: str,
+    tools: tuple[dict[str, Any], ...],
+) -> Trajectory:
+    turns: list[Turn] = []
+    tokeniser = Tokeniser(renderer)
+    for turn in trajectory.turns:
+        view = memory.view(trajectory.task, instructions, turns, turn.observation, tools)
+        text = turn.completion.text
+        reply = format.parse(text, view)
+        if (reply.action, reply.readable) != (turn.action, turn.readable):
+            raise DataError(
+                f"data: turn {turn.position + 1} of task {trajectory.task.id!r} was played as {turn.action!r}, but the "
+                f"format {type(format).__name__} reads {reply.action!r}; use the format in which it was played"
+            )
+        ids = tokeniser.turn(format.messages(view), text)
+        completion = Completion(text, list(ids.token_ids), finish=turn.completion.finish, cost=turn.completion.cost)
+        turns.append(
+            replace(
+                turn,
+                prompt_ids=list(ids.prompt_ids),
+                continues=ids.continues,
+                images=ids.images,
+                completion=completion,
+                report=reply.report,
+                learn=turn.learn and completion.finish == "stop",
+            )
+        )
+    return replace(trajectory, turns=turns)
+
+
+def drawn(episodes: Sequence[Trajectory], num: int, seed: int, step: int) -> list[Trajectory]:
+    """What a step learns from: `num` episodes, each once before any again, in an order that the seed shuffles."""
+    orders: dict[int, list[int]] = {}
+    found = []
+    for place in range(step * num, (step + 1) * num):
+        lap, number = divmod(place, len(episodes))
+        if lap not in orders:
+            orders[lap] = list(range(len(episodes)))
+            random.Random(seed_of("data", seed, lap)).shuffle(orders[lap])
+        found.append(episodes[orders[lap][number]])
+    return found
