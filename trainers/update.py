@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from agentrl.models.forward import PACKED, Packed, attention, causal_model, hidden_states, register
+from agentrl.models.forward import PACKED, Packed, attention, causal_model, hidden_states, recomputing, register
 from agentrl.models.head import logprob_and_entropy
 from agentrl.trainers.batch import Batch, Stretch, micro_batches
 from agentrl.trainers.optimiser import Optimiser
@@ -140,7 +140,8 @@ class Updater:
         with_entropy = "entropy" in objective.needs
         one_pass = known is None and not self.two_passes and objective.couples in ("token", "turn")
         register()
-        with contextlib.nullcontext() if self.one_by_one else attention(self.module, PACKED):
+        own_attention = contextlib.nullcontext() if self.one_by_one else attention(self.module, PACKED)
+        with own_attention, recomputing(self.module):
             update = (
                 self._one_pass(batch, objective, with_entropy)
                 if one_pass

@@ -125,6 +125,21 @@ def attention(module: torch.nn.Module, name: str) -> Iterator[None]:
         config._attn_implementation = before
 
 
+@contextlib.contextmanager
+def recomputing(module: torch.nn.Module) -> Iterator[None]:
+    """Let gradient checkpointing work, where the model was told to: transformers does it in training mode alone.
+
+    Dropout is off in either mode.
+    """
+    training = module.training
+    if getattr(causal_model(module), "is_gradient_checkpointing", False):
+        module.train()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
 def _decoder_output(module: torch.nn.Module, ids: Tensor, positions: Tensor, images: dict[str, Tensor]) -> Tensor:
     decoder = causal_model(module).base_model
     places = positions[None] if positions.ndim == 1 else positions[:, None]
