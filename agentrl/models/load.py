@@ -42,6 +42,8 @@ class Model:
     """Settings that this model was made for: a configuration layer between the defaults and the file."""
     processor: Any = None
     """Of a vision-language model."""
+    trust_remote_code: bool = False
+    """Whether code that came with the model may be run; needed where it is loaded again."""
     _frozen: nn.Module | None = field(default=None, repr=False)
 
     @property
@@ -68,7 +70,7 @@ class Model:
             return copy.deepcopy(self.module)
         if not self.name:
             raise ConfigError("the reference must be asked for before the weights change: the model has no source")
-        return _load_module(self.name, dtype=self.dtype, trust=False).to(self.device)
+        return _load_module(self.name, dtype=self.dtype, trust=self.trust_remote_code).to(self.device)
 
 
 def load_model(config: ModelConfig, env: str = "") -> Model:

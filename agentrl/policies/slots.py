@@ -36,6 +36,11 @@ def capacity_for(length: int) -> int:
     return -(-length // grain) * grain
 
 
+def slots_that_fit(wanted: int, bytes_per_token: int, length: int, free_bytes: int) -> int:
+    """How many slots of `length` tokens fit into half of the free memory: at least 1, at most `wanted`."""
+    return max(1, min(wanted, free_bytes // 2 // (bytes_per_token * capacity_for(length))))
+
+
 class Pool:
     """Keys and values of all slots of one capacity: a layer's are [rows, kv heads, capacity, e]."""
 
@@ -270,6 +275,16 @@ class SlotDecoder:
         self.windowed: set[int] = set()
         """Layers that were seen to attend to a window."""
 
+    def limit(self, wanted: int, length: int) -> int:
+        """How many slots of `length` tokens to keep: as many as wanted, on a GPU as many as its memory allows."""
+        if self.device.type != "cuda":
+            return wanted
+        text = causal_model(self.module).config.get_text_config()
+        width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        size = next(self.module.parameters()).element_size()
+        bytes_per_token = 2 * text.num_hidden_layers * self.kv_heads * width * size
+        return slots_that_fit(wanted, bytes_per_token, length, torch.cuda.mem_get_info(self.device)[0])
+
     def drop(self) -> None:
         """Forget all keys and values, memory included. The slots in use must be emptied by their owner."""
         self.pools = SlotPools()
@@ -361,6 +376,10 @@ class PlainDecoder:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.device = next(module.parameters()).device
+
+    def limit(self, wanted: int, length: int) -> int:
+        """Nothing is kept: as many as wanted."""
+        return wanted
 
     def drop(self) -> None:
         """Nothing is kept."""

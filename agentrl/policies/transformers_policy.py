@@ -42,7 +42,8 @@ class TransformersPolicy:
     def __init__(self, model: Model, *, slots: int, max_context: int, deterministic: bool = False) -> None:
         """
         model: shared with the trainer, which must not change it while anything is generated.
-        slots: episodes whose keys and values are kept; more episodes than that are right, but recompute.
+        slots: episodes whose keys and values are kept, fewer where a GPU has no room for them; more episodes than
+            that are right, but recompute.
         max_context: a reply is cut where prompt and reply reach this many tokens.
         deterministic: each reply is decoded alone and from its ids, so that its tokens and log-probs are the same,
             bit for bit, whatever else is asked for; slow.
@@ -203,10 +204,10 @@ class _Engine:
         self.model = model
         self.max_context = max_context
         self.deterministic = deterministic
-        self.num_slots = 1 if deterministic else max(1, slots)
         self.version = model.version
         self.end_ids = frozenset(model.renderer.end_ids)
         self.decoder: SlotDecoder | PlainDecoder = choose_decoder(model.module)
+        self.num_slots = 1 if deterministic else self.decoder.limit(max(1, slots), max_context)
         self.keeps = not deterministic and isinstance(self.decoder, SlotDecoder)
         """Whether an episode's keys and values stay over its turns: where every bit counts their history would tell."""
         self.vocabulary = len(output_head(model.module)[0])

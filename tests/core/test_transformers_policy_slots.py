@@ -5,7 +5,17 @@ import random
 import pytest
 import torch
 
-from agentrl.policies.slots import Piece, PlainDecoder, Pool, Slot, SlotDecoder, SlotPools, capacity_for, choose_decoder
+from agentrl.policies.slots import (
+    Piece,
+    PlainDecoder,
+    Pool,
+    Slot,
+    SlotDecoder,
+    SlotPools,
+    capacity_for,
+    choose_decoder,
+    slots_that_fit,
+)
 from tests.models import random_module
 
 VOCABULARY = 64
@@ -117,6 +127,12 @@ def test_capacities_are_few_and_seldom_much_too_large():
     assert all(length <= capacity_for(length) <= max(length + 127, length * 3 / 2) for length in range(1, 8193))
 
 
+def test_no_more_slots_are_kept_than_fit_into_half_of_the_memory():
+    assert slots_that_fit(128, 1000, 4096, 100 * 4096 * 1000) == 50
+    assert slots_that_fit(16, 1000, 4096, 100 * 4096 * 1000) == 16
+    assert slots_that_fit(16, 1000, 4096, 1) == 1
+
+
 def test_rows_are_taken_lowest_first_and_given_back():
     pools, slots = SlotPools(), [Slot() for _ in range(12)]
     for slot in slots:
@@ -134,3 +150,12 @@ def test_unwritten_places_are_zero_so_that_no_garbage_passes_the_mask():
     keys, values = pool.layer(0, torch.zeros(1, 2, 3, 16))
     assert keys.shape == values.shape == (8, 2, 128, 16)
     assert not keys.any() and not values.any()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-3), (torch.bfloat16, 5e-2)])
+def test_a_gpu_runs_the_same_passes(dtype, bound):
+    module = random_module("qwen3", dtype=dtype).cuda()
+    decoder = choose_decoder(module)
+    assert isinstance(decoder, SlotDecoder)
+    assert steps(decoder, module, (1, 1, 7, 90, 300)) < bound
