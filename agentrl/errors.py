@@ -1,14 +1,14 @@
 """Every error that agentrl raises on purpose: one message each, so that all survive the way out of a worker process.
 
-    AgentRLError              anything that a user can put right; the command line prints it in one line, exit code 2
-    ├── ConfigError           a setting that is unknown, or a value that cannot be
-    ├── UnknownName           a name that no one has registered
-    ├── MissingDependency     a package, program or data set that is not installed
-    ├── DataError             a file that is missing, damaged or not of the form it should be
-    ├── RunDirectoryError     a run directory that is in use, incomplete or of another run
-    └── BoundaryError         something foreign failed, with the boundary's name (the runner alone catches these)
-        ├── WorldFailure      a world raised, hung or died
-        └── PolicyFailure     a policy or its server raised, hung or died
+AgentRLError              anything that a user can put right; the command line prints it in one line, exit code 2
+├── ConfigError           a setting that is unknown, or a value that cannot be
+├── UnknownName           a name that no one has registered
+├── MissingDependency     a package, program or data set that is not installed
+├── DataError             a file that is missing, damaged or not of the form it should be
+├── RunDirectoryError     a run directory that is in use, incomplete or of another run
+└── BoundaryError         something foreign failed, with the boundary's name (the runner alone catches these)
+    ├── WorldFailure      a world raised, hung or died
+    └── PolicyFailure     a policy or its server raised, hung or died
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Turns a name into the thing it stands for: one literal table a kind, entry points for third parties, `module:name`."""
+"""Turns a name into the thing it stands for: one literal table a kind, entry points of others, `module:name`."""
 
 import importlib
 from importlib.metadata import entry_points

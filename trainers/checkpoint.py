@@ -9,6 +9,7 @@ checkpoints/
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def _record(folder: Path, step: int) -> dict[str, Any]:
     }
 
 
-def _tensors(data: dict[str, Tensor]) -> bytes:
+def _tensors(data: Mapping[str, Tensor]) -> bytes:
     return save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in data.items()})
 
 

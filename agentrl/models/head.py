@@ -78,7 +78,7 @@ def _logits(
 
 class _Head(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
@@ -107,7 +107,7 @@ class _Head(torch.autograd.Function):
         return logprob, entropy
 
     @staticmethod
-    def backward(ctx: Any, grad_logprob: Tensor, grad_entropy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_logprob: Tensor, grad_entropy: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, target, lse, entropy = ctx.saved_tensors
         first, second = log_softmax_buffers(hidden, len(weight), ctx.chunk)
         grad_hidden = torch.empty_like(hidden)

@@ -28,5 +28,5 @@ def keep_double(module: torch.nn.Module) -> torch.nn.Module:
         with torch.no_grad():
             same = torch.allclose(norm(probe).double(), _rms_norm(norm, probe), rtol=1e-5, atol=1e-6)
         if same:
-            norm.forward = types.MethodType(_rms_norm, norm)  # type: ignore[method-assign]
+            norm.forward = types.MethodType(_rms_norm, norm)
     return module

@@ -169,16 +169,6 @@ class Expert:
         place = {r: i for i, r in enumerate(self.play.game.receptacles)}
         return sorted(unread, key=lambda r: (place[r] <= (self._last or 0), place[r]))
 
-    def _next_round(self, unread: Sequence[str]) -> str:
-        """The first of the unread receptacles after the place where the agent stands, in the opening's order."""
-        order = self.play.game.receptacles
-        if self.play.here:
-            start = 1 + max(order.index(r) for r in self.play.here)
-        else:
-            start = order.index(self._rng.choice(unread)) if self._rng is not None else 0
-        wanted = set(unread)
-        return next(r for r in (*order[start:], *order[:start]) if r in wanted)
-
     def _go(self, receptacle: str) -> str:
         if receptacle not in self.play.game.location:
             return "look"

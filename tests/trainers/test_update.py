@@ -1,4 +1,4 @@
-"""The update: a gradient does not depend on cuts, layouts, passes or processes, and no logits are ever held (R7, R8)."""
+"""The update: its gradient does not depend on cuts, layouts, passes or processes, and no logits are held (R7, R8)."""
 
 import socket
 from pathlib import Path
