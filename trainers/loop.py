@@ -116,7 +116,7 @@ class Trainer:
         self.format = build("format", config.format, config.format_settings)
         self.tasks = self.world.tasks(config.train_split, self.world_config)
         self.panel = self._panel()
-        self.model = model or load_model(config.model, config.env)
+        self.model = model or load_model(config.model, config.env, seed_of(config.seed, "model"))
         self.model.defaults = merge(self.model.defaults, spoken_to(config))
         self.data = self._data()
         self.optimiser = Optimiser(self.model.module, config.trainer)

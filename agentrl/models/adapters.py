@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from agentrl.errors import missing_package
 
 
-def add_lora(module: nn.Module, rank: int, alpha: float) -> nn.Module:
+def add_lora(module: nn.Module, rank: int, alpha: float, seed: int = 0) -> nn.Module:
     """The model inside a LoRA wrapper: every linear layer but the head gets an adapter, the base is frozen.
 
-    rank: of the adapter.   alpha: its scale is alpha / rank.
+    rank: of the adapter.   alpha: its scale is alpha / rank.   seed: of its random half.
     Raises MissingDependency without peft.
     """
     try:
@@ -25,7 +25,9 @@ def add_lora(module: nn.Module, rank: int, alpha: float) -> nn.Module:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    wrapped: nn.Module = get_peft_model(module, config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        wrapped: nn.Module = get_peft_model(module, config)
     return wrapped
 
 

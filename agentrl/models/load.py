@@ -73,11 +73,12 @@ class Model:
         return _load_module(self.name, dtype=self.dtype, trust=self.trust_remote_code).to(self.device)
 
 
-def load_model(config: ModelConfig, env: str = "") -> Model:
+def load_model(config: ModelConfig, env: str = "", seed: int = 0) -> Model:
     """The model that the configuration names, on its device, without dropout, in evaluation mode.
 
     env: name of the environment, which picks the packaged model where `config.name` is `tiny`; `tiny-random` is the
     same architecture before it has learned anything, with the vocabulary that the environment offers.
+    seed: of what begins at random, which is an adapter.
     Raises DataError for what is missing, damaged or incomplete, ConfigError for a model whose logits are not its head
     applied to its hidden states, MissingDependency for an adapter without peft.
     """
@@ -95,7 +96,7 @@ def load_model(config: ModelConfig, env: str = "") -> Model:
         tokenizer, processor = _load_tokenizer(source, module, trust=config.trust_remote_code)
         check_head(module, source)
     if config.lora:
-        module = add_lora(module, config.lora, config.lora_alpha).eval()
+        module = add_lora(module, config.lora, config.lora_alpha, seed).eval()
     if config.gradient_checkpointing:
         causal_model(module).gradient_checkpointing_enable({"use_reentrant": False})
     renderer = Renderer(tokenizer, processor)
