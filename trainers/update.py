@@ -164,7 +164,7 @@ class Updater:
             driven = (coefficient * live).sum()
             if with_entropy:
                 driven = driven + (by_entropy[index].to(live) * live_entropy).sum()
-            driven.backward()  # type: ignore[no-untyped-call]
+            driven.backward()
         return Update(float(loss.detach()), terms, 0.0, known)
 
     def _one_pass(self, batch: Batch, objective: Objective, with_entropy: bool) -> Update:
@@ -176,7 +176,7 @@ class Updater:
             current = both[0].index_copy(0, index, live.double().cpu())
             entropy = both[1].index_copy(0, index, live_entropy.double().cpu())
             loss, _ = objective.loss(_with_current(batch.view, current, entropy))
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         self.ranks.add(both)
         with torch.no_grad():
             whole, terms = objective.loss(_with_current(batch.view, both[0], both[1]))

@@ -66,6 +66,7 @@ def _packed_attention(
         from torch.nn.attention.varlen import varlen_attn
 
         window = (-1 if not sliding_window else sliding_window - 1, 0)
+        assert cumulative is not None  # made where the model is on a GPU
         packed = varlen_attn(
             query[0].transpose(0, 1),
             key[0].transpose(0, 1),
@@ -78,7 +79,8 @@ def _packed_attention(
             window_size=window,
             enable_gqa=query.shape[1] != key.shape[1],
         )
-        return packed[None], None  # type: ignore[index]
+        assert isinstance(packed, Tensor)  # a pair only where it is asked for
+        return packed[None], None
     pieces = []
     for begin, end in itertools.pairwise(starts):
         mask = None

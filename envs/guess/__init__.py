@@ -23,4 +23,15 @@ from agentrl.envs.guess.world import (
     vocabulary,
 )
 
-__all__ = ["REPEATS", "SPLITS", "VALIDATION", "Config", "Env", "instructions", "solution", "tasks", "tools", "vocabulary"]
+__all__ = [
+    "REPEATS",
+    "SPLITS",
+    "VALIDATION",
+    "Config",
+    "Env",
+    "instructions",
+    "solution",
+    "tasks",
+    "tools",
+    "vocabulary",
+]

@@ -1,4 +1,4 @@
-"""Sampler and trainer say the same log-probs of the same weights (R4): at every temperature, masked, after updates."""
+"""Sampler and trainer say the same log-probs of the same weights (R4): at any temperature, masked, after updates."""
 
 import asyncio
 import json
