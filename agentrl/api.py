@@ -22,6 +22,7 @@ from agentrl.settings import merge, to_mapping
 
 if TYPE_CHECKING:
     from agentrl.display import Display
+    from agentrl.run_directory import RunDirectory
     from agentrl.types import Task
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
 
 _TRAIN = "agentrl.trainers.loop:train"
 _CHECK = "agentrl.trainers.loop:check_before_loading"
+_RANKS = "agentrl.trainers.ranks:Ranks"
 _EVALUATE = "agentrl.eval.evaluate:evaluate"
 
 
@@ -79,6 +81,7 @@ def train(
     reward: trajectory -> a number for its last turn, or one a turn, added to what the world pays.
     display: default silent.   resume: the run directory to go on with, or True where `run_dir` names it.
     flags: as on the command line (`FLAGS`), or any setting of `RunConfig`.
+    Where torch's process group is set up, its processes train together; call it in each of them with the same.
     Raises AgentRLError with one line for whatever a user can put right, before anything is written where possible.
     """
     from agentrl.display import Silent
@@ -88,7 +91,7 @@ def train(
     own = own_world(world, tasks)
     folder = _resumed(config, resume, flags)
     if folder is not None:
-        with RunDirectory.open(folder, command=sys.argv) as run_dir:
+        with opened(lambda: RunDirectory.open(folder, command=sys.argv)) as run_dir:
             settings = run_dir.config()
             check(settings, own)
             for change in run_dir.changed_since_last_start():
@@ -96,8 +99,24 @@ def train(
             return _run(settings, run_dir, shown, True, own, reward)
     settings = python_config(config, own, flags)
     check(settings, own)
-    with RunDirectory.create(settings, command=sys.argv) as run_dir:
+    with opened(lambda: RunDirectory.create(settings, command=sys.argv)) as run_dir:
         return _run(settings, run_dir, shown, False, own, reward)
+
+
+def opened(open_run: "Callable[[], RunDirectory]") -> "RunDirectory":
+    """The run's folder: of several ranks the first opens it, and holds its lock; the others read in it."""
+    if "torch.distributed" not in sys.modules:  # nobody can have set up a process group
+        return open_run()
+    from agentrl.run_directory import RunDirectory
+
+    held: list[RunDirectory] = []
+
+    def lead() -> Path:
+        held.append(open_run())
+        return held[0].path
+
+    path = load("trainer", _RANKS).current().first(lead)
+    return held[0] if held else RunDirectory.follow(path)
 
 
 def _run(config: RunConfig, run_dir: Any, display: "Display", resume: bool, world: Any, reward: Any) -> TrainResult:

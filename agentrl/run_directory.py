@@ -125,9 +125,9 @@ def _plain(value: Any) -> Any:
 class RunDirectory:
     """An open run folder, locked by this process. Use `create`, `open`, or as a context manager."""
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path, lock: int | None) -> None:
         self.path = path
-        self._lock: int | None = lock
+        self._lock = lock
         self.checkpoints = path / "checkpoints"
         self.trajectories = path / "trajectories"
         self.images = path / "images"
@@ -224,6 +224,11 @@ class RunDirectory:
             raise
         return run
 
+    @classmethod
+    def follow(cls, path: str | os.PathLike[str]) -> Self:
+        """The folder of a run that another process of the same run has opened: to read from."""
+        return cls(Path(path), None)
+
     def config(self) -> RunConfig:
         """The run's configuration, from config.yaml; `run_dir` names this folder."""
         return read_config(self.config_file, run_dir=str(self.path))
@@ -301,7 +306,9 @@ class RunDirectory:
         return self.trajectories / f"step-{step:06d}.jsonl.gz"
 
     def remove_unused(self) -> bool:
-        """Remove the folder, where nothing of a run was written yet.   Returns whether it did."""
+        """Remove the folder, where it is held and nothing of a run was written yet.   Returns whether it did."""
+        if self._lock is None:
+            return False
         folders = (self.checkpoints, self.trajectories, self.images)
         if self.metrics_file.exists() or any(any(folder.iterdir()) for folder in folders if folder.is_dir()):
             return False

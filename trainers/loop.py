@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -400,10 +401,14 @@ class Trainer:
     def resume(self) -> None:
         """Go on from the last whole checkpoint; from the start where there is none."""
         saved = find_checkpoint(self.run.checkpoints)
-        self.run.rewind(saved.step if saved is not None else 0)
+        if self.ranks.leads:
+            self.run.rewind(saved.step if saved is not None else 0)
         for record in self.run.metrics("validation"):
+            tallies = {kind: Tally(**counts) for kind, counts in record["tally"].items()}
             if record["step"] == 0:
-                self.before = {kind: Tally(**counts) for kind, counts in record["tally"].items()}
+                self.before = tallies
+            if record["step"] == self.config.trainer.steps:
+                self.after = tallies
         if saved is None:
             return
         restore(saved, self.model, self.optimiser)
@@ -476,18 +481,16 @@ def train(
     reward: a trajectory's score, in place of the world's.   model: already in memory, in place of `config.model`.
     Raises AgentRLError children for what the user can mend; KeyboardInterrupt leaves a run that can be resumed.
     """
-    shown = display or Silent()
+    ranks = Ranks.current()
+    shown = display if display is not None and ranks.leads else Silent()
     with _threads(config.threads or usable_cores()), asyncio.Runner() as loop:
         trainer = Trainer(config, run_dir, shown, world=world, reward=reward, model=model)
         try:
             if resume:
                 trainer.resume()
-            run_dir.update_meta(
-                panels={
-                    "train": panel_hash(t.id for t in trainer.tasks),
-                    "validation": panel_hash(t.id for t in trainer.panel),
-                }
-            )
+            panels = {"train": trainer.tasks, "validation": trainer.panel}
+            hashes = {name: panel_hash(task.id for task in panel) for name, panel in panels.items()}
+            ranks.first(lambda: run_dir.update_meta(panels=hashes))
             name = os.path.basename(os.path.normpath(config.model.name))
             shown.start(f"{config.algo} on {config.env} with {name}", config.trainer.steps)
             loop.run(trainer.go())
@@ -495,11 +498,19 @@ def train(
             with contextlib.suppress(Exception):
                 loop.run(trainer.close())
             shown.close()
-    checkpoint = find_checkpoint(run_dir.checkpoints, "best") or find_checkpoint(run_dir.checkpoints)
-    folder = checkpoint.folder if checkpoint is not None else None
-    picture = draw_curve(run_dir.metrics(), f"{config.algo} on {config.env}: success")
-    write_whole(run_dir.path / "curve.svg", picture.encode())
-    shown.finish([*summary_rows(trainer.before, trainer.after), *what_next(run_dir.path, config.env, folder)])
+
+    def conclude() -> Path | None:
+        checkpoint = find_checkpoint(run_dir.checkpoints, "best") or find_checkpoint(run_dir.checkpoints)
+        folder = checkpoint.folder if checkpoint is not None else None
+        picture = draw_curve(run_dir.metrics(), f"{config.algo} on {config.env}: success")
+        write_whole(run_dir.path / "curve.svg", picture.encode())
+        shown.finish([*summary_rows(trainer.before, trainer.after), *what_next(run_dir.path, config.env, folder)])
+        return folder
+
     return TrainResult(
-        run_dir=run_dir.path, steps=trainer.step, before=trainer.before, after=trainer.after, checkpoint=folder
+        run_dir=run_dir.path,
+        steps=trainer.step,
+        before=trainer.before,
+        after=trainer.after,
+        checkpoint=ranks.first(conclude),
     )

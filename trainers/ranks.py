@@ -1,12 +1,16 @@
 """Several processes as one trainer: they exchange small vectors and gradients, never activations."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from agentrl.errors import AgentRLError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,10 @@ class Ranks:
 
     @classmethod
     def current(cls) -> "Ranks":
-        """The process group that is set up, or one process alone."""
+        """The process group that is set up, or one process alone.
+
+        Vectors of numbers stay on the CPU, so the group needs gloo beside NCCL: `init_process_group()` sets up both.
+        """
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size())
         return cls()
@@ -58,3 +65,19 @@ class Ranks:
         gathered: list[Any] = [None] * self.size
         dist.all_gather_object(gathered, thing)
         return gathered
+
+    def first(self, act: Callable[[], T]) -> T:
+        """What an act gives that rank 0 alone does, on every rank; and so the AgentRLError that it raises."""
+        if self.size == 1:
+            return act()
+        found, failure = None, None
+        if self.leads:
+            try:
+                found = act()
+            except AgentRLError as error:
+                failure = error
+        found, failure = self.gather((found, failure))[0]
+        if failure is not None:
+            raise failure
+        given: T = found  # type: ignore[assignment]
+        return given
