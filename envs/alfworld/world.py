@@ -176,6 +176,12 @@ class Env:
         self._steps = 0
         self._over = True
 
+    @staticmethod
+    def preload(config: Config | None = None) -> tuple[str, ...]:
+        """Modules that worker processes should find imported: the engine takes a second."""
+        textworld = (config or Config()).engine == "textworld"
+        return ("agentrl.envs.alfworld.engine",) if textworld else ()
+
     def reset(self, task: Task) -> Observation:
         """Begin a task's game. Raises DataError where the game cannot be read."""
         ref = _ref(task)
