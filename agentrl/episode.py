@@ -201,7 +201,7 @@ class Episode:
         if view.observation.admissible is None:
             raise ConfigError(
                 f"rollout.constrain is admissible, but {self._task.env} tells no admissible actions; "
-                "use --constrain none"
+                "set rollout.constrain to none"
             )
         if texts is None:
             kind = type(self._stage.format).__name__

@@ -125,9 +125,11 @@ def _plain(value: Any) -> Any:
 class RunDirectory:
     """An open run folder, locked by this process. Use `create`, `open`, or as a context manager."""
 
-    def __init__(self, path: Path, lock: int | None) -> None:
+    def __init__(self, path: Path, lock: int | None, made: Sequence[Path] = ()) -> None:
+        """made: folders above `path` that were made for it, the innermost first: they go where it has to go."""
         self.path = path
         self._lock = lock
+        self._made = tuple(made)
         self.checkpoints = path / "checkpoints"
         self.trajectories = path / "trajectories"
         self.images = path / "images"
@@ -163,7 +165,7 @@ class RunDirectory:
         with contextlib.suppress(OSError):
             for name in _OWN_FILES:
                 (self.path / name).unlink(missing_ok=True)
-            for folder in (self.checkpoints, self.trajectories, self.images, self.path):
+            for folder in (self.checkpoints, self.trajectories, self.images, self.path, *self._made):
                 if folder.exists():
                     folder.rmdir()
         self.close()
@@ -172,6 +174,7 @@ class RunDirectory:
     def _named(cls, path: Path) -> Self:
         if path.exists() and not path.is_dir():
             raise RunDirectoryError(f"{path} is a file; name a folder")
+        made = _missing(path.parent)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -183,18 +186,18 @@ class RunDirectory:
         if (path / "config.yaml").exists():
             os.close(lock)
             raise RunDirectoryError(f"{path} holds a run already; continue it with --resume {path}, or name another")
-        return cls(path, lock)
+        return cls(path, lock, made)
 
     @classmethod
     def _numbered(cls, root: Path, config: RunConfig) -> Self:
         env, algo = (re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.") or "own" for name in (config.env, config.algo))
-        number = 1
+        made, number = _missing(root), 1
         while True:
             path = root / (f"{env}-{algo}-{config.seed}" + (f"-{number}" if number > 1 else ""))
             try:
                 root.mkdir(parents=True, exist_ok=True)
                 path.mkdir()  # of two processes that start together only one makes it
-                return cls(path, _lock(path))
+                return cls(path, _lock(path), made)
             except FileExistsError:
                 number += 1
             except OSError as error:
@@ -306,13 +309,16 @@ class RunDirectory:
         return self.trajectories / f"step-{step:06d}.jsonl.gz"
 
     def remove_unused(self) -> bool:
-        """Remove the folder, where it is held and nothing of a run was written yet.   Returns whether it did."""
+        """Remove the folder and those made for it, if it is held and no run is in it.   Returns whether it did."""
         if self._lock is None:
             return False
         folders = (self.checkpoints, self.trajectories, self.images)
         if self.metrics_file.exists() or any(any(folder.iterdir()) for folder in folders if folder.is_dir()):
             return False
         shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another run may stand in them by now
+            for folder in self._made:
+                folder.rmdir()
         return True
 
     def close(self) -> None:
@@ -413,6 +419,11 @@ def _lock(folder: Path) -> int:
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
     return file
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there yet, the innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _left_by_a_start(path: Path) -> bool:

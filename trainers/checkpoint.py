@@ -21,7 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from agentrl.errors import DataError, RunDirectoryError
-from agentrl.models.load import Model
+from agentrl.models.load import Model, saved_weights
 from agentrl.models.save import save_model
 from agentrl.run_directory import read_json, write_json, write_whole
 from agentrl.trainers.optimiser import Optimiser
@@ -89,8 +89,14 @@ def save_checkpoint(
 
 
 def _committed(root: Path, name: str) -> dict[str, Any] | None:
+    """The commit record of that name, None where there is none.   Raises DataError for a damaged one."""
     path = root / f"{name}.json"
-    return read_json(path) if path.exists() else None
+    if not path.exists():
+        return None
+    record = read_json(path)
+    if not isinstance(record, dict) or not {"step", "folder", "files"} <= set(record):
+        raise DataError(f"{path} is damaged: it names no checkpoint")
+    return record
 
 
 def _clean(root: Path, keep: int) -> None:
@@ -137,16 +143,30 @@ def restore(saved: Saved, model: Model, optimiser: Optimiser) -> None:
     except (OSError, SafetensorError, json.JSONDecodeError) as error:
         raise DataError(f"checkpoint {saved.folder} cannot be read: {error}") from error
     own = dict(model.module.named_parameters())
+    if _missing(own, weights) and not model.has_adapter:  # mixtures of experts are fused in memory and split on disk
+        weights = saved_weights(saved.folder, model)
     with torch.no_grad():
         for name, tensor in weights.items():
             if name in own:
                 own[name].copy_(tensor)
-    missing = [n for n, p in own.items() if p.requires_grad and n not in weights and not _tied(n, own, weights)]
+    missing = _missing(own, weights)
     if missing:
         raise DataError(f"checkpoint {saved.folder} lacks the weights {missing[0]!r}")
     optimiser.load_state_tensors(state)
 
 
-def _tied(name: str, own: dict[str, torch.nn.Parameter], weights: dict[str, Tensor]) -> bool:
+def commit_best(root: Path) -> None:
+    """Let the last checkpoint be the best one too: a kill may have come between its two commit records."""
+    record = _committed(root, "last")
+    if record is not None and record != _committed(root, "best"):
+        write_json(root / "best.json", record)
+
+
+def _missing(own: Mapping[str, torch.nn.Parameter], weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of trained parameters that were not read."""
+    return [n for n, p in own.items() if p.requires_grad and n not in weights and not _tied(n, own, weights)]
+
+
+def _tied(name: str, own: Mapping[str, torch.nn.Parameter], weights: Mapping[str, Tensor]) -> bool:
     """A parameter that shares its storage with one that was read."""
     return any(own[other].data_ptr() == own[name].data_ptr() for other in weights if other in own)

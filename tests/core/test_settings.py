@@ -77,7 +77,10 @@ def test_a_required_setting_is_asked_for():
     st.builds(
         Outer,
         inner=st.builds(
-            Inner, size=st.integers(1), share=st.floats(allow_nan=False), names=st.lists(st.text()).map(tuple)
+            Inner,
+            size=st.integers(1),
+            share=st.floats(allow_nan=False, allow_infinity=False),
+            names=st.lists(st.text()).map(tuple),
         ),
         free=st.dictionaries(st.text(), st.integers()),
         on=st.booleans(),
