@@ -38,7 +38,7 @@ from agentrl.settings import from_mapping, merge, require, to_mapping
 from agentrl.statistics import TOTAL, Tally, tally_by_kind
 from agentrl.trainers.algorithm import Curriculum
 from agentrl.trainers.batch import Batch, build_batch
-from agentrl.trainers.checkpoint import find_checkpoint, restore, save_checkpoint
+from agentrl.trainers.checkpoint import commit_best, find_checkpoint, restore, save_checkpoint
 from agentrl.trainers.composition import Composition, compose
 from agentrl.trainers.optimiser import Optimiser, learning_rate
 from agentrl.trainers.ranks import Ranks
@@ -384,6 +384,7 @@ class Trainer:
             return
         state = {
             "best": self.best,
+            "is_best": best,
             "curriculum": self.curriculum.state_dict(),
             "parts": {name: part.state_dict() for name, part in self.composition.states().items()},
             "model_version": self.model.version,
@@ -412,6 +413,8 @@ class Trainer:
         if saved is None:
             return
         restore(saved, self.model, self.optimiser)
+        if self.ranks.leads and saved.state.get("is_best"):
+            commit_best(self.run.checkpoints)
         self.step, self.best = saved.step, saved.state["best"]
         self.curriculum.load_state_dict(saved.state["curriculum"])
         for name, part in self.composition.states().items():

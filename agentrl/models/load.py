@@ -112,6 +112,14 @@ def load_model(config: ModelConfig, env: str = "", seed: int = 0) -> Model:
     )
 
 
+def saved_weights(folder: Path, model: Model) -> dict[str, Tensor]:
+    """The weights in a model's folder, under the names that they have in memory: some architectures save others.
+
+    Raises DataError for a folder that is damaged or incomplete.
+    """
+    return dict(_load_module(str(folder), dtype=model.dtype, trust=model.trust_remote_code).named_parameters())
+
+
 def _random_tiny(env: str, seed: int = 0) -> tuple[nn.Module, Any]:
     from agentrl.models.tiny.build import random_tiny
 
@@ -291,4 +299,4 @@ def _load_tokenizer(source: str, module: nn.Module, *, trust: bool) -> tuple[Any
     return tokenizer, processor
 
 
-__all__ = ["Model", "check_head", "load_model", "output_head", "quiet", "save_model"]
+__all__ = ["Model", "check_head", "load_model", "output_head", "quiet", "save_model", "saved_weights"]
