@@ -314,13 +314,13 @@ class Trainer:
             write_trajectories(self.run.trajectory_file(self.step + 1), trajectories)
         metrics: dict[str, float] = summaries(trajectories)
         batch = self.batch(trajectories)
-        if batch is None:
+        prepared, known = self.prepare(batch) if batch is not None else (None, None)
+        if prepared is None or not bool(prepared.view.trained.any()):
             self.display.note(f"step {self.step + 1}: nothing to learn from in {len(trajectories)} episodes")
             metrics["skipped_updates"] = 1.0
         else:
-            prepared, known = self.prepare(batch)
             updates = self.update(prepared, known)
-            metrics |= step_metrics(self.composition, updates, num_trajectories=len(trajectories))
+            metrics |= step_metrics(self.composition, updates, prepared.view)
             whole = known or updates[0][1].numbers
             self.composition.update(
                 prepared.view.with_fields(

@@ -34,11 +34,13 @@ def entropy_by_turn(entropy: Tensor, view: StepView) -> dict[str, float]:
     return {f"entropy/turn_{p:02d}": float(means[p]) for p in range(LOGGED_TURNS) if seen[p]}
 
 
-def step_metrics(
-    composition: HasMetrics, updates: Sequence[tuple[Batch, Update]], num_trajectories: int
-) -> dict[str, float]:
-    """Means over the updates of one rollout; log-prob differences and entropies are of the first, before any step."""
-    metrics: dict[str, float] = {"updates": float(len(updates)), "trained_trajectories": 0.0}
+def step_metrics(composition: HasMetrics, updates: Sequence[tuple[Batch, Update]], view: StepView) -> dict[str, float]:
+    """Means over the updates of one rollout; log-prob differences and entropies are of the first, before any step.
+
+    view: of the whole batch, with `trained` as the selections left it.
+    """
+    trained_trajectories = len(view.trajectory_of_token[view.trained].unique())
+    metrics = {"updates": float(len(updates)), "trained_trajectories": float(trained_trajectories)}
     sums: dict[str, float] = {}
     for batch, update in updates:
         numbers = update.numbers
@@ -49,7 +51,6 @@ def step_metrics(
         row |= composition.metrics(view)
         for name, value in row.items():
             sums[name] = sums.get(name, 0.0) + value
-        metrics["trained_trajectories"] += batch.view.num_trajectories
     metrics |= {name: value / len(updates) for name, value in sums.items()}
     batch, update = updates[0]
     trained = batch.view.trained
@@ -59,5 +60,4 @@ def step_metrics(
     if bool(update.numbers.entropy.any()):
         metrics["entropy"] = float(update.numbers.entropy[trained].mean())
         metrics |= entropy_by_turn(update.numbers.entropy, batch.view)
-    metrics["trained_trajectories"] = min(metrics["trained_trajectories"], float(num_trajectories))
     return metrics

@@ -1,0 +1,56 @@
+"""The loop's own bookkeeping: what a step logs, and steps that teach nothing."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import agentrl
+from agentrl.trainers.algorithm import Part
+from agentrl.trainers.step_view import StepView
+from agentrl.types import Trajectory
+from tests.trainers.toy import toy_settings
+
+
+def reward(trajectory: Trajectory) -> float:
+    """Something that differs between the episodes of a group."""
+    return sum(i for turn in trajectory.turns for i in turn.completion.token_ids) % 7 / 7
+
+
+def records(run: Path, kind: str = "train") -> Iterator[dict[str, Any]]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return (record for record in map(json.loads, lines) if record["kind"] == kind)
+
+
+def _first_trajectory(view: StepView, config: None, state: None) -> Tensor:
+    return view.trajectory_of_token == 0
+
+
+def _nothing(view: StepView, config: None, state: None) -> Tensor:
+    return torch.zeros(view.num_tokens, dtype=torch.bool)
+
+
+FIRST = Part(name="first-trajectory", kind="selection", bind=_first_trajectory)
+NOTHING = Part(name="nothing", kind="selection", bind=_nothing)
+
+
+def settings(folder: Path, selection: str) -> dict[str, Any]:
+    toy = toy_settings(folder, trainer={"steps": 1}, validation={"num_tasks": 0})
+    return toy | {"parts": {**toy["parts"], "selections": [f"tests.trainers.test_loop:{selection}"]}}
+
+
+def test_episodes_that_reached_the_loss_are_counted_once_however_often_they_are_learned_from(tmp_path: Path) -> None:
+    run = agentrl.train(settings(tmp_path, "FIRST"), run_dir=str(tmp_path / "run"), reward=reward).run_dir
+    (record,) = records(run)
+    assert record["updates"] == 2  # an epoch each: the other minibatch has nothing that carries loss
+    assert record["trained_trajectories"] == 1
+
+
+def test_a_step_whose_tokens_are_all_deselected_changes_nothing_and_says_so(tmp_path: Path) -> None:
+    run = agentrl.train(settings(tmp_path, "NOTHING"), run_dir=str(tmp_path / "run"), reward=reward).run_dir
+    (record,) = records(run)
+    assert record["skipped_updates"] == 1
+    assert "updates" not in record
