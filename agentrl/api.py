@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from agentrl.config import RunConfig, resolve
-from agentrl.errors import ConfigError, nearest
+from agentrl.errors import ConfigError, RunDirectoryError, nearest
 from agentrl.interruption import hand_over
 from agentrl.models.defaults import is_model, model_defaults, model_of_run, run_defaults
-from agentrl.registry import load
+from agentrl.registry import load, names
 from agentrl.settings import merge, to_mapping
 
 if TYPE_CHECKING:
@@ -93,6 +93,11 @@ def train(
     if folder is not None:
         with opened(lambda: RunDirectory.open(folder, command=sys.argv)) as run_dir:
             settings = run_dir.config()
+            if own is None and ":" not in settings.env and settings.env.replace("_", "-") not in names("env"):
+                raise RunDirectoryError(
+                    f"{folder} is a run in {settings.env!r}, which is not registered: a world of one's own has to be "
+                    f"given again, as agentrl.train(resume={str(folder)!r}, world={settings.env}, ...) in Python"
+                )
             check(settings, own)
             for change in run_dir.changed_since_last_start():
                 shown.note(f"changed since the last start, so weights may differ in their last bits: {change}")
