@@ -163,10 +163,11 @@ class ValidationConfig:
     greedy: bool = True
     """Judge the greedy policy too, before the first and after the last step."""
     seed: int = 1
-    """Its own seed: the same chance at every validation."""
+    """Its own seed, 1 or more: the same chance at every validation."""
 
     def __post_init__(self) -> None:
         require(self.every >= 0, f"every is {self.every}; it must not be negative")
+        require(self.seed >= 1, f"seed is {self.seed}; it must be at least 1")
         require(self.num_tasks >= 0, f"num_tasks is {self.num_tasks}; it must not be negative")
         require(self.temperature >= 0, f"temperature is {self.temperature}; it must not be negative")
 

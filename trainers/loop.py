@@ -367,8 +367,9 @@ class Trainer:
 
     async def _judge(self, tasks: list[Task], temperature: float, name: str) -> list[Trajectory]:
         seed = self.config.validation.seed
-        jobs = [
-            Job(task, f"validation-{seed}/{number}/{name}", 0, -1, greedy=temperature == 0, temperature=temperature)
+        greedy = temperature == 0
+        jobs = [  # the steps of training are 0 and above, so that none of them has the chance of a validation
+            Job(task, f"validation-{seed}/{number}/{name}", 0, -seed, greedy=greedy, temperature=temperature)
             for number, task in enumerate(tasks)
         ]
         own = [jobs[i] for i in self.ranks.share(len(jobs))]

@@ -1,14 +1,17 @@
-"""The loop's own bookkeeping: what a step logs, and steps that teach nothing."""
+"""The loop's own bookkeeping: what a step logs, steps that teach nothing, and the chance of a validation."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 import agentrl
+from agentrl.errors import ConfigError
+from agentrl.records import read_trajectories
 from agentrl.trainers.algorithm import Part
 from agentrl.trainers.step_view import StepView
 from agentrl.types import Trajectory
@@ -54,3 +57,17 @@ def test_a_step_whose_tokens_are_all_deselected_changes_nothing_and_says_so(tmp_
     (record,) = records(run)
     assert record["skipped_updates"] == 1
     assert "updates" not in record
+
+
+def test_a_validation_has_the_chance_of_its_own_seed(tmp_path: Path) -> None:
+    def judged(name: str, seed: int) -> list[list[int]]:
+        toy = toy_settings(tmp_path, trainer={"steps": 1, "lr": 0.0}, validation={"seed": seed})
+        run = agentrl.train(toy, run_dir=str(tmp_path / name)).run_dir
+        files = [run / "validation" / f"step-00000{step}.jsonl.gz" for step in (0, 1)]
+        before, after = ([turn.completion.token_ids for t in read_trajectories(f) for turn in t.turns] for f in files)
+        assert before == after  # nothing was learned
+        return before
+
+    assert judged("a", 1) == judged("b", 1) != judged("c", 2)
+    with pytest.raises(ConfigError, match="seed is 0; it must be at least 1"):
+        judged("d", 0)
