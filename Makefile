@@ -55,8 +55,12 @@ bench: $(VENV)/.ready-to-test ## every benchmark: ratios against plain ways of d
 docs: $(VENV)/.ready-to-run ## write the reference pages of docs/ anew, from the code
 	$(BIN)/python make/docs.py
 
-tiny-model: $(VENV)/.ready-to-run ## build the model of `--model tiny` anew (an hour; what is shipped is its result)
-	$(BIN)/agentrl train --config agentrl/models/tiny/alfworld.yaml $(ARGS)
+tiny-model: $(VENV)/.ready-to-run ## build the model of `--model tiny` anew (ten minutes; what is shipped is its result)
+	rm -rf runs/tiny-alfworld runs/tiny-alfworld-model
+	$(BIN)/agentrl train --config agentrl/models/tiny/alfworld.yaml --run-dir runs/tiny-alfworld $(ARGS)
+	$(BIN)/agentrl export runs/tiny-alfworld runs/tiny-alfworld-model
+	cp agentrl/models/tiny/alfworld.settings.json runs/tiny-alfworld-model/agentrl.json
+	rm -rf agentrl/models/tiny/alfworld && mv runs/tiny-alfworld-model agentrl/models/tiny/alfworld
 
 clean: ## remove caches and build products; runs and the environment stay
 	rm -rf build dist .lint .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
