@@ -21,6 +21,10 @@ VERBS = {
 }
 """verb -> what it does; `agentrl/cli/VERB.py` has `add_arguments(parser)` and `run(args) -> int`."""
 
+# Read by torch's threads when they are first made: threads that spin while they wait take the cores from the worlds'
+# processes, and a step then takes several times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 USAGE_ERROR, INTERNAL_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 1, 130, 141
 """Exit codes: bad input, a fault of ours, Ctrl-C, and nobody reading what we write."""
 
