@@ -6,6 +6,7 @@ import math
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -184,14 +185,14 @@ class Trainer:
         if self.learns_from_demonstrations:
             return self._demonstrations()
         draws = self.curriculum.draw(rollout.tasks_per_step, rollout.group_size)
-        jobs = [
-            Job(draw.task, f"{self.step}/{number}", k, self.step)
-            for number, draw in enumerate(draws)
-            for k in range(draw.num_rollouts)
-        ]
+        jobs = []
+        played: Counter[str] = Counter()  # a task that is drawn twice goes on counting: seeds follow from the rollout
+        for number, draw in enumerate(draws):
+            first = played[draw.task.id]
+            played[draw.task.id] += draw.num_rollouts
+            jobs += [Job(draw.task, f"{self.step}/{number}", first + k, self.step) for k in range(draw.num_rollouts)]
         own = [jobs[i] for i in self.ranks.share(len(jobs))]
-        played = await self._play(own, "playing")
-        shares = self.ranks.gather(played)
+        shares = self.ranks.gather(await self._play(own, "playing"))
         return [shares[i % self.ranks.size][i // self.ranks.size] for i in range(len(jobs))]
 
     async def _play(self, jobs: list[Job], phase: str) -> list[Trajectory]:

@@ -12,7 +12,8 @@ from torch import Tensor
 import agentrl
 from agentrl.errors import ConfigError
 from agentrl.records import read_trajectories
-from agentrl.trainers.algorithm import Part
+from agentrl.trainers.algorithm import Draw, Part
+from agentrl.trainers.curricula.uniform import Uniform
 from agentrl.trainers.step_view import StepView
 from agentrl.types import Trajectory
 from tests.trainers.toy import toy_settings
@@ -37,6 +38,15 @@ def _nothing(view: StepView, config: None, state: None) -> Tensor:
 
 
 FIRST = Part(name="first-trajectory", kind="selection", bind=_first_trajectory)
+
+
+class Twice(Uniform):
+    """Draws one task for all groups of a step, as a panel smaller than a step does."""
+
+    def draw(self, num_tasks: int, num_rollouts: int) -> list[Draw]:
+        return super().draw(1, num_rollouts) * num_tasks
+
+
 NOTHING = Part(name="nothing", kind="selection", bind=_nothing)
 
 
@@ -71,3 +81,11 @@ def test_a_validation_has_the_chance_of_its_own_seed(tmp_path: Path) -> None:
     assert judged("a", 1) == judged("b", 1) != judged("c", 2)
     with pytest.raises(ConfigError, match="seed is 0; it must be at least 1"):
         judged("d", 0)
+
+
+def test_a_task_that_is_drawn_twice_in_a_step_is_not_played_twice_alike(tmp_path: Path) -> None:
+    toy = toy_settings(tmp_path, trainer={"steps": 1}, validation={"num_tasks": 0})
+    run = agentrl.train(toy | {"curriculum": "tests.trainers.test_loop:Twice"}, run_dir=str(tmp_path / "run")).run_dir
+    played = read_trajectories(run / "trajectories" / "step-000001.jsonl.gz")
+    assert len({t.task.id for t in played}) == 1 and len({t.group for t in played}) == 2
+    assert len({str([turn.completion.token_ids for turn in t.turns]) for t in played}) == len(played)
