@@ -224,17 +224,20 @@ class Trainer:
         return tokenised(episodes, self.memory, self.format, self.model.renderer, instructions, tools)
 
     def _demonstrations(self) -> list[Trajectory]:
-        num = self.config.rollout.tasks_per_step
+        num, pool = self.config.rollout.tasks_per_step, self.config.demonstrations
+        if pool and not self.data:
+            self.data = self._demonstrated(pool, 0)
         if self.data:
             return drawn(self.data, num, self.config.seed, self.step)
-        pool = self.config.demonstrations
-        first = self.step * num % pool if pool else 0
+        return self._demonstrated(num, self.step)
+
+    def _demonstrated(self, num: int, number: int) -> list[Trajectory]:
         return demonstrations(
             self.world,
             self.world_config,
             self.config.train_split,
             num,
-            seed_of(self.config.seed, "demonstrations", first if pool else self.step),
+            seed_of(self.config.seed, "demonstrations", number),
             self.memory,
             self.format,
             self.model.renderer,

@@ -1,6 +1,7 @@
 """The loop's own bookkeeping: what a step logs, steps that teach nothing, and the chance of a validation."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,11 @@ def test_a_task_that_is_drawn_twice_in_a_step_is_not_played_twice_alike(tmp_path
     played = read_trajectories(run / "trajectories" / "step-000001.jsonl.gz")
     assert len({t.task.id for t in played}) == 1 and len({t.group for t in played}) == 2
     assert len({str([turn.completion.token_ids for turn in t.turns]) for t in played}) == len(played)
+
+
+def test_so_many_demonstrations_as_were_asked_for_come_over_and_over(tmp_path: Path) -> None:
+    toy = toy_settings(tmp_path, algo="sft", trainer={"steps": 6}, validation={"num_tasks": 0})
+    toy |= {"demonstrations": 3, "parts": {}, "settings": {}}
+    run = agentrl.train(toy, run_dir=str(tmp_path / "run")).run_dir
+    shown = [t.task.id for file in sorted((run / "trajectories").iterdir()) for t in read_trajectories(file)]
+    assert sorted(Counter(shown).values()) == [4, 4, 4]  # two a step, six steps
