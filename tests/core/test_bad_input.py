@@ -16,7 +16,8 @@ from agentrl.run_directory import RunDirectory
 from tests.envs.episodes import official
 from tests.trainers.toy import model_folder
 
-SMALL = ["--set", "rollout={tasks_per_step: 1, group_size: 2, max_turns: 2, max_new_tokens: 2, workers: 1}"]
+SMALL = ["--set", "rollout={tasks_per_step: 1, group_size: 2, max_turns: 2, max_new_tokens: 2}"]
+SMALL += ["--set", "rollout.concurrency=2", "--set", "rollout.workers=1"]
 SMALL += ["--set", "validation={num_tasks: 1, greedy: false}", "--steps", "1", "--format", "action", "--quiet"]
 
 

@@ -101,7 +101,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(folder: Path, model: Path, **changes: Any) -> dict[str, Any]:
     """Four steps of GRPO in which what the reward function pays counts."""
-    rollout = {"tasks_per_step": 2, "group_size": 4, "max_turns": 3, "deterministic": True, "workers": 1}
+    rollout = {
+        "tasks_per_step": 2,
+        "group_size": 4,
+        "max_turns": 3,
+        "deterministic": True,
+        "workers": 1,
+        "concurrency": 4,
+    }
     return {
         "tasks": TASKS,
         "algo": "grpo",

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 import agentrl
+from agentrl.cli.main import main
 from agentrl.config import RolloutConfig, TrainerConfig
 from agentrl.envs import guess
 from agentrl.errors import ConfigError, DataError
@@ -33,7 +35,8 @@ from agentrl.trainers.update import Updater, flat_gradient
 from agentrl.types import Completion, Trajectory
 from tests.chat_server import ChatServer, error, reply
 from tests.models import tiny_model
-from tests.trainers.toy import NUMBERS, WORDS, toy_settings
+from tests.trainers.test_resume import StopAfter
+from tests.trainers.toy import NUMBERS, WORDS, final_weights, toy_settings
 
 TAGGED = [
     "<report>low</report>",
@@ -169,9 +172,21 @@ def test_an_api_episode_is_learned_by_sft(taught: Path, tmp_path: Path) -> None:
     assert len(losses) == 6 and losses[-1] < losses[0] - 0.3 and sorted(losses, reverse=True) == losses
     (first, *_) = read_trajectories(run / "trajectories" / "step-000001.jsonl.gz")
     assert first.source == "api" and first.turns[0].completion.token_ids
-    folder = str(taught.parent.parent)
-    again = agentrl.train(settings, data=folder, run_dir=str(tmp_path / "again")).run_dir
-    assert [record["loss"] for record in records(again)] == losses, "a folder stands for its files"
+
+
+def test_the_command_line_learns_from_a_folder_and_goes_on_after_a_stop(taught: Path, tmp_path: Path) -> None:
+    settings = sft_settings(tmp_path)
+    settings["trainer"] |= {"checkpoint_every": 1, "steps": 4}
+    settings["rollout"] |= {"tasks_per_step": 3}
+    (tmp_path / "sft.yaml").write_text(yaml.safe_dump(settings))
+    words = ["train", "--config", str(tmp_path / "sft.yaml"), "--set", f"data={taught.parent.parent}", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    stopped = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        agentrl.train(settings, data=str(taught), run_dir=str(stopped), display=StopAfter(2))
+    assert main(["train", "--resume", str(stopped), "--quiet"]) == 0
+    assert final_weights(stopped) == final_weights(tmp_path / "run")
+    assert [r["loss"] for r in records(stopped)] == [r["loss"] for r in records(tmp_path / "run")]
 
 
 def sft_settings(folder: Path, **changes: Any) -> dict[str, Any]:
