@@ -59,7 +59,7 @@ def _packages() -> Iterator[Finding]:
     for package in ("torch", "transformers", "accelerate", "safetensors", "textworld", "alfworld", "openai", "rich"):
         found = _installed(package)
         yield Finding("ok" if found else "wrong", package, found or "", "" if found else "pip install agentrl")
-    for package, extra in (("peft", "lora"), ("pillow", "vision"), ("wandb", "wandb")):
+    for package, extra in (("peft", "lora"), ("pillow", "vision")):
         found = _installed(package)
         yield Finding(
             "ok" if found else "missing", package, found or "", "" if found else f"pip install 'agentrl[{extra}]'"

@@ -33,7 +33,7 @@ def test_every_command_and_extra_stands_for_something():
     for path in table["scripts"].values():
         module, _, attribute = path.partition(":")
         assert hasattr(importlib.import_module(module), attribute)
-    assert {"lora", "wandb", "vision", "test", "lint"} == set(table["optional-dependencies"])
+    assert {"lora", "vision", "test", "lint"} == set(table["optional-dependencies"])
 
 
 def test_constraints_pin_every_dependency_exactly():
