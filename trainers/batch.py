@@ -78,17 +78,20 @@ class _Builder:
     def trajectory(self, number: int, turns: Sequence[Turn], carries_loss: bool) -> None:
         ids: list[int] = []
         images: list[str] = []
+        shown: list[str] = []  # up to the last response token: what comes after it is cut off
         places: list[int] = []
         acting = 0
         for turn in turns:
             if not turn.continues:
-                self._close(ids, images, places)
-                ids, images, places = [], [], []
+                self._close(ids, shown, places)
+                ids, images, shown, places = [], [], [], []
             elif self.layout == "turn":
-                self._close(ids, images, places)
+                self._close(ids, shown, places)
                 places = []
             ids += turn.prompt_ids
             images += turn.images
+            if turn.completion.token_ids:
+                shown = list(images)
             self._tokens(turn, carries_loss and turn.learn)
             places += range(len(ids), len(ids) + len(turn.completion.token_ids))
             ids += turn.completion.token_ids
@@ -96,7 +99,7 @@ class _Builder:
             for column, value in zip(self.turns.values(), row, strict=True):
                 column.append(value)
             acting += turn.kind == "act"
-        self._close(ids, images, places)
+        self._close(ids, shown, places)
 
     def _tokens(self, turn: Turn, trained: bool) -> None:
         completion, num = turn.completion, len(turn.completion.token_ids)
