@@ -417,6 +417,9 @@ class Trainer:
                 self.after = tallies
         if saved is None:
             return
+        if "reference" in self.composition.needs:
+            with self.model.reference():
+                pass  # kept from here on: the model as it was loaded, before its weights become the checkpoint's
         restore(saved, self.model, self.optimiser)
         if self.ranks.leads and saved.state.get("is_best"):
             commit_best(self.run.checkpoints)

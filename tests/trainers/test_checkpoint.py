@@ -12,7 +12,7 @@ from agentrl.trainers.checkpoint import find_checkpoint, restore, save_checkpoin
 from agentrl.trainers.optimiser import Optimiser
 from tests.models import tiny_model
 from tests.trainers.test_resume import StopAfter
-from tests.trainers.toy import toy_settings
+from tests.trainers.toy import final_weights, toy_settings
 
 EXPERTS = {
     "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
@@ -44,3 +44,14 @@ def test_a_kill_between_the_two_commit_records_does_not_lose_the_best_checkpoint
     best.unlink()  # as a kill leaves it that comes after last.json was written
     agentrl.train(resume=str(run))
     assert json.loads(best.read_text()) == record  # no later one was better
+
+
+def test_a_stopped_run_goes_on_with_its_reference_also_where_the_model_is_in_no_folder(tmp_path: Path) -> None:
+    toy = toy_settings(tmp_path, model={"name": "tiny-random"}, trainer={"steps": 2}, validation={"num_tasks": 0})
+    toy |= {"settings": {"kl": {"coef": 0.1}, "epo": {"entropy_coef": 0.1}}}
+    straight = agentrl.train(toy, run_dir=str(tmp_path / "straight")).run_dir
+    run = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        agentrl.train(toy, run_dir=str(run), display=StopAfter(2))
+    agentrl.train(resume=str(run))
+    assert final_weights(run) == final_weights(straight)
