@@ -79,5 +79,5 @@ class Ranks:
         found, failure = self.gather((found, failure))[0]
         if failure is not None:
             raise failure
-        given: T = found  # type: ignore[assignment]
+        given: T = found
         return given
