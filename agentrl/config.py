@@ -213,7 +213,7 @@ class RunConfig:
     seed: int = 0
     """Everything random follows from it."""
     threads: int = 0
-    """CPU threads of the model; 0: one a core."""
+    """CPU threads of the model; 0: one a core, and one alone for a model under 20 million weights."""
     run_dir: str = ""
     """Where the run is written; empty: runs/ENV-ALGO-SEED, numbered."""
 

@@ -17,6 +17,7 @@ from agentrl.errors import ConfigError, nearest, unknown_name
 from agentrl.eval.statistics import bootstrap_interval, wilson_interval
 from agentrl.interruption import hand_over
 from agentrl.models.defaults import is_model
+from agentrl.panels import spread
 from agentrl.records import write_trajectories
 from agentrl.registry import LISTINGS, load, names
 from agentrl.run_directory import RUN_SCHEMA, RunDirectory, panel_hash, write_json
@@ -239,13 +240,6 @@ def _written(result: EvalResult, folder: RunDirectory) -> EvalResult:
     folder.update_meta(panels={result.split: result.panel})
     write_json(folder / "results.json", result.as_dict())
     return replace(result, run_dir=folder.path)
-
-
-def spread(tasks: Sequence[Task], num: int) -> list[Task]:
-    """`num` tasks spread evenly over a panel, in its order; all of it where it has no more, or num is 0."""
-    if not num or num >= len(tasks):
-        return list(tasks)
-    return [tasks[i * len(tasks) // num] for i in range(num)]
 
 
 @dataclass(frozen=True)

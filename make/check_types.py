@@ -43,6 +43,7 @@ def make_links(links: Path = LINKS, root: Path = ROOT) -> Path:
 def main() -> int:
     links = make_links()
     command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "-p", "agentrl"]
+    command += ["--no-namespace-packages"]  # folders of data are no modules
     command += ["--cache-dir", str(ROOT / ".mypy_cache")]
     done = subprocess.run(command, cwd=links, capture_output=True, text=True)
     print((done.stdout + done.stderr).strip())

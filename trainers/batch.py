@@ -137,7 +137,7 @@ def build_batch(
     """The batch of these trajectories; those that ended by an infrastructure failure are left out.
 
     layout: an append-only episode as one sequence, or as a sequence a turn.
-    overlong: what context_limit and token_limit mean: no loss, loss as failures (score 0), or loss as they are.
+    overlong: what context_limit and token_limit mean: no loss, loss as failures (no score, no reward), or as they are.
     pairs: (chosen, rejected) numbers into `trajectories`.   on_drop: called with each trajectory that is left out.
     """
     kept = [t for t in trajectories if not ENDS[t.ended].infrastructure]
@@ -179,7 +179,7 @@ def build_batch(
         ),
         readable=flags(turns["readable"]),
         valid=flags(turns["valid"]),
-        reward=numbers(turns["reward"]),
+        reward=numbers([0.0 if failed[j] else r for j, r in zip(turns["trajectory"], turns["reward"], strict=True)]),  # type: ignore[index]
         score=numbers([0.0 if f else t.outcome.score for t, f in zip(kept, failed, strict=True)]),
         success=numbers([float(t.outcome.success and not f) for t, f in zip(kept, failed, strict=True)]),
         step=step,

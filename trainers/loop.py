@@ -28,6 +28,7 @@ from agentrl.hardware import usable_cores
 from agentrl.models.forward import packs_without_leaks
 from agentrl.models.load import Model, load_model, output_head
 from agentrl.models.vision import ImageInputs, image_files
+from agentrl.panels import spread
 from agentrl.policies.transformers_policy import TransformersPolicy
 from agentrl.records import write_trajectories
 from agentrl.registry import load
@@ -47,6 +48,8 @@ from agentrl.trainers.step_metrics import step_metrics
 from agentrl.trainers.update import TokenNumbers, Update, Updater
 from agentrl.types import Task, Trajectory
 
+SMALL = 20_000_000
+"""Weights under which a second thread costs more than it brings, and is left to the worlds' processes."""
 BEFORE_LOSS = ("gates", "rewards", "returns", "advantage", "modifiers", "selections")
 """Slots whose parts are evaluated before the first update; what they need of the policy is gathered first."""
 
@@ -88,13 +91,6 @@ def spoken_to(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def spread(tasks: Sequence[Task], num: int) -> list[Task]:
-    """`num` tasks spread evenly over a panel, in its order; all of it where it has no more, or num is 0."""
-    if not num or num >= len(tasks):
-        return list(tasks)
-    return [tasks[i * len(tasks) // num] for i in range(num)]
-
-
 class Trainer:
     """One run. `train` makes it; its methods are the steps of DESIGN's data flow."""
 
@@ -120,6 +116,8 @@ class Trainer:
         self.panel = self._panel()
         self.model = model or load_model(config.model, config.env, seed_of(config.seed, "model"))
         self.model.defaults = merge(self.model.defaults, spoken_to(config))
+        if not config.threads and sum(p.numel() for p in self.model.module.parameters()) < SMALL:
+            torch.set_num_threads(1)
         self.data = self._data()
         self.optimiser = Optimiser(self.model.module, config.trainer)
         self.updater = Updater(

@@ -1,7 +1,7 @@
 """AdamW, or Muon for the hidden matrices with AdamW for the rest; schedules; float32 masters of bfloat16 weights."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -28,11 +28,23 @@ def _is_hidden_matrix(name: str, parameter: Tensor) -> bool:
     return parameter.ndim == 2 and not any(word in name for word in ("embed", "lm_head", "visual", "vision"))
 
 
+def _into(master: Tensor) -> Callable[[Tensor], None]:
+    """Moves a parameter's fresh gradient into its float32 master."""
+
+    def move(parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        gradient = parameter.grad.float()
+        master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+        parameter.grad = None
+
+    return move
+
+
 class Optimiser:
     """Changes the trainable parameters of a module; its whole state is tensors and step numbers, saved as safetensors.
 
     Parameters below float32 get a float32 master copy, which is what is stepped: a bfloat16 weight would swallow the
-    small steps of reinforcement learning.
+    small steps of reinforcement learning. Their gradients are added up in the master too, micro-batch by micro-batch.
     """
 
     def __init__(self, module: torch.nn.Module, config: TrainerConfig) -> None:
@@ -43,7 +55,9 @@ class Optimiser:
             for name, p in self._parameters.items()
             if p.dtype in (torch.bfloat16, torch.float16)
         }
-        stepped = {name: self._masters.get(name, p) for name, p in self._parameters.items()}
+        for name, master in self._masters.items():
+            self._parameters[name].register_post_accumulate_grad_hook(_into(master))
+        self._stepped = stepped = {name: self._masters.get(name, p) for name, p in self._parameters.items()}
         muon = [n for n, p in stepped.items() if config.optimiser == "muon" and _is_hidden_matrix(n, p)]
         rest = [n for n in stepped if n not in set(muon)]
         self._parts: list[tuple[str, list[str], Any, float]] = []
@@ -62,12 +76,12 @@ class Optimiser:
             self._parts.append(("muon", muon, hidden, config.muon_lr))
 
     def zero_grad(self) -> None:
-        for parameter in self._parameters.values():
+        for parameter in (*self._parameters.values(), *self._masters.values()):
             parameter.grad = None
 
     def gradients(self) -> Iterable[Tensor]:
         """Gradients of the trainable parameters, in a fixed order; a parameter without one gets zeros."""
-        for parameter in self._parameters.values():
+        for parameter in self._stepped.values():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             yield parameter.grad
@@ -82,12 +96,9 @@ class Optimiser:
             return norm
         limit = self._config.max_grad_norm
         scale = limit / (norm + 1e-6) if limit and norm > limit else 1.0
-        for name, parameter in self._parameters.items():
-            assert parameter.grad is not None
-            if name in self._masters:
-                self._masters[name].grad = parameter.grad.float() * scale
-            elif scale != 1:
-                parameter.grad.mul_(scale)
+        if scale != 1:
+            for gradient in self.gradients():
+                gradient.mul_(scale)
         for _, _, optimiser, peak in self._parts:
             for group in optimiser.param_groups:
                 group["lr"] = peak * share

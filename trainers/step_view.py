@@ -134,6 +134,7 @@ class StepView:
                 changes[name] = value[{"N": tokens, "U": turns, "J": trajectories}[level]]
         changes["turn_of_token"] = new_turn[self.turn_of_token[rows["turn_of_token"]]]
         changes["trajectory_of_turn"] = new_trajectory[self.trajectory_of_turn[turns]]
+        changes["sequence_of_turn"] = torch.unique(changes["sequence_of_turn"], return_inverse=True)[1]
         if self.pairs is not None:
             pairs = new_trajectory[self.pairs]
             changes["pairs"] = pairs[(pairs >= 0).all(1)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,6 @@ def play(env: Any, task: Task, actions: Iterable[str]) -> tuple[Observation, lis
 
 def close(env: Any) -> None:
     asyncio.run(_now(env.close()))
-
-
-def spread(panel: Sequence[Task], num: int) -> list[Task]:
-    """At most `num` tasks, evenly over a panel."""
-    return [panel[i * len(panel) // num] for i in range(num)] if num < len(panel) else list(panel)
 
 
 def official(split: str, **settings: Any) -> list[Task]:

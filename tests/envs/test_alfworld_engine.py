@@ -22,7 +22,8 @@ from agentrl.envs.alfworld.engine import (
 from agentrl.envs.alfworld.native import Simulator
 from agentrl.envs.alfworld.sources import GameRef, load_game, load_text, load_walkthrough
 from agentrl.errors import DataError
-from tests.envs.episodes import OFFICIAL, official, play, spread
+from agentrl.panels import spread
+from tests.envs.episodes import OFFICIAL, official, play
 from tests.envs.small_game import CLEAN, LOOK, PROBLEM
 
 INVALID = ("go to nowhere 1", "", "take", "GO TO FRIDGE 1", "put x in/on y", "take apple 1 from fridge 1 please")

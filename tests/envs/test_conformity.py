@@ -8,8 +8,9 @@ import pytest
 
 from agentrl import registry
 from agentrl.errors import ConfigError
+from agentrl.panels import spread
 from agentrl.settings import field_help, from_mapping
-from tests.envs.episodes import close, play, spread
+from tests.envs.episodes import close, play
 
 SETTINGS = [
     ("guess", {}),

@@ -7,7 +7,8 @@ import pytest
 
 import agentrl
 from agentrl.errors import AgentRLError, ConfigError, PolicyFailure, UnknownName
-from agentrl.eval.evaluate import seat, spread
+from agentrl.eval.evaluate import seat
+from agentrl.panels import spread
 from agentrl.records import read_trajectories
 from agentrl.run_directory import panel_hash
 from agentrl.statistics import wilson_interval
