@@ -16,7 +16,7 @@ SETTINGS_FILE = "agentrl.json"
 
 ALLOWED = (
     *("format", "format_settings", "memory", "memory_settings", "rollout", "env_settings"),
-    *("trainer", "validation"),
+    *("parts", "trainer", "validation"),
 )
 """What a model may say: how it wants to be spoken to and trained, never what is run, loaded or trusted."""
 
