@@ -5,6 +5,9 @@ runs/alfworld-epo-0/
     meta.json        versions, hardware, seed, panel hashes, and one entry for every start
     metrics.jsonl    one line a record, {"schema", "kind", "step", ...}; only ever appended to
     trajectories/    step-000001.jsonl.gz, one file a step
+    validation/      the same of what judged
+    tensorboard/     the metrics as events
+    curve.svg        the learning curve, when the run has ended
     images/          named by their content
     checkpoints/     what the trainer writes
     lock             held by the process that runs
