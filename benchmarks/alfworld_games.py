@@ -102,7 +102,7 @@ def measure(panel: Sequence[Task], limit: int) -> tuple[dict[str, str], int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", help="official games")
+    parser.add_argument("folder", nargs="?", help="official games; absent: generated ones alone")
     parser.add_argument("--num", type=int, default=500, help="generated games a split; default 500")
     parser.add_argument("--train", type=int, default=500, help="official training games; default 500")
     parser.add_argument("--limit", type=int, default=50, help="turns of a player; default 50")
@@ -113,6 +113,8 @@ def main() -> int:
         made = alfworld.Config(data="generated", num_train=args.num, num_valid=args.num)
         rows[f"generated {split}"], bad = measure(alfworld.tasks(split, made), args.limit)
         broken += bad
+        if args.folder is None:
+            continue
         official = alfworld.tasks(split, alfworld.Config(data=args.folder))
         if split == "train":
             official = spread(official, args.train)
