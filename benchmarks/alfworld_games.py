@@ -18,14 +18,10 @@ from agentrl.envs.alfworld.demonstrators import Expert, random_command
 from agentrl.envs.alfworld.generator import SPLITS, TASK_TYPES, solves
 from agentrl.envs.alfworld.native import Game, Simulator
 from agentrl.envs.alfworld.sources import load_game, load_walkthrough
+from agentrl.panels import spread
 from agentrl.types import Task
 
 SHORT = dict(zip(TASK_TYPES, ("simple", "look", "clean", "heat", "cool", "two"), strict=True))
-
-
-def spread(panel: Sequence[Task], num: int) -> list[Task]:
-    """At most `num` tasks, evenly over the panel."""
-    return [panel[i * len(panel) // num] for i in range(num)] if num < len(panel) else list(panel)
 
 
 def random_player(play: Simulator, rng: random.Random, limit: int) -> int:
