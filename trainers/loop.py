@@ -37,7 +37,7 @@ from agentrl.run_directory import RunDirectory, panel_hash, write_whole
 from agentrl.runner import Job, Runner
 from agentrl.seeds import seed_of
 from agentrl.settings import from_mapping, merge, require, to_mapping
-from agentrl.statistics import TOTAL, Tally, tally_by_kind
+from agentrl.statistics import TOTAL, Tally, tally, tally_by_kind
 from agentrl.trainers.algorithm import Curriculum
 from agentrl.trainers.batch import Batch, build_batch
 from agentrl.trainers.checkpoint import commit_best, find_checkpoint, restore, save_checkpoint
@@ -89,6 +89,16 @@ def spoken_to(config: RunConfig) -> dict[str, Any]:
         "memory_settings": dict(config.memory_settings),
         "rollout": {name: rollout[name] for name in names},
     }
+
+
+def success_on(trajectories: Sequence[Trajectory], tasks: Sequence[Task]) -> float | None:
+    """Share of the scored episodes of these tasks that succeeded, or None where there is no such episode.
+
+    What the best checkpoint is chosen by: a larger panel at the end of a run would be another yardstick.
+    """
+    ids = {task.id for task in tasks}
+    counts = tally(t for t in trajectories if t.task.id in ids)
+    return counts.success if counts.episodes else None
 
 
 class Trainer:
@@ -149,6 +159,7 @@ class Trainer:
         )
         self.step = 0
         self.best: float | None = None
+        self.judged: float | None = None
         self.before: dict[str, Tally] = {}
         self.after: dict[str, Tally] = {}
         self.events: EventLog | None = None
@@ -353,6 +364,7 @@ class Trainer:
         tasks = spread(self.panel, num)
         started = time.perf_counter()
         sampled = await self._judge(tasks, settings.temperature, "sampled")
+        self.judged = success_on(sampled, spread(self.panel, settings.num_tasks))
         record: dict[str, Any] = summaries(sampled)
         tallies = tally_by_kind(sampled)
         if final and settings.greedy and settings.temperature > 0:
@@ -444,7 +456,7 @@ class Trainer:
             if last:
                 self.after = tallies
             if last or judged or self.step % trainer.checkpoint_every == 0:
-                self.save(tallies[TOTAL].success if tallies else None)
+                self.save(self.judged if tallies else None)
         await self.close()
 
     async def close(self) -> None:

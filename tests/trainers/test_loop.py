@@ -12,11 +12,13 @@ from torch import Tensor
 
 import agentrl
 from agentrl.errors import ConfigError
+from agentrl.panels import spread
 from agentrl.records import read_trajectories
 from agentrl.trainers.algorithm import Draw, Part
 from agentrl.trainers.curricula.uniform import Uniform
+from agentrl.trainers.loop import success_on
 from agentrl.trainers.step_view import StepView
-from agentrl.types import Trajectory
+from agentrl.types import Outcome, Task, Trajectory
 from tests.trainers.toy import toy_settings
 
 
@@ -98,3 +100,15 @@ def test_so_many_demonstrations_as_were_asked_for_come_over_and_over(tmp_path: P
     run = agentrl.train(toy, run_dir=str(tmp_path / "run")).run_dir
     shown = [t.task.id for file in sorted((run / "trajectories").iterdir()) for t in read_trajectories(file)]
     assert sorted(Counter(shown).values()) == [4, 4, 4]  # two a step, six steps
+
+
+def test_the_best_checkpoint_is_chosen_on_the_tasks_that_every_validation_plays() -> None:
+    tasks = [Task("guess", f"t{i}", "valid", i) for i in range(4)]
+    played = [
+        Trajectory(task, "g", 0, [], None, Outcome(won, float(won)), "done")
+        for task, won in zip(tasks, (True, False, False, True), strict=True)
+    ]
+    assert success_on(played, tasks) == 0.5
+    assert success_on(played, spread(tasks, 2)) == 0.5
+    assert success_on(played, tasks[:1]) == 1.0
+    assert success_on([], tasks) is None
