@@ -14,6 +14,7 @@ from agentrl.models.load import load_model
 from agentrl.run_directory import RunDirectory
 from agentrl.trainers.loop import train
 from agentrl.types import Trajectory
+from tests.trainers.processes import leave_group
 from tests.trainers.toy import toy_settings
 
 
@@ -51,7 +52,7 @@ def _one_of_two(rank: int, port: int, folder: str) -> None:
         assert "holds a run already" in str(error)
     else:
         raise AssertionError("the run directory was taken")
-    torch.distributed.destroy_process_group()
+    leave_group()
 
 
 def test_two_processes_end_with_the_weights_of_one_in_one_run_directory(tmp_path: Path) -> None:

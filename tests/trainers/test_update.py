@@ -19,6 +19,7 @@ from agentrl.trainers.ranks import Ranks
 from agentrl.trainers.update import Updater, flat_gradient
 from tests.models import tiny_model
 from tests.trainers.episodes import random_trajectories
+from tests.trainers.processes import leave_group
 
 VOCAB = 40
 SETTINGS = {"grpo": {}, "epo": {"epo": {"low": 0.9, "high": 1.1, "entropy_coef": 0.1}}}
@@ -176,7 +177,7 @@ def _one_of_two(rank: int, port: int, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     found = gradient("epo", seed=3, ranks=Ranks.current(), budget=60)
     torch.save(found, Path(folder) / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
+    leave_group()
 
 
 def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
