@@ -196,7 +196,10 @@ def _source(name: str, env: str) -> str:
     if name == "tiny":
         tiny = model_folder(name, env) if env else None
         if tiny is None or not (tiny / "config.json").is_file():
-            raise DataError(f"there is no tiny model for environment {env!r}. Make it with: make tiny-model")
+            raise DataError(
+                f"there is no tiny model for environment {env!r} (make tiny-model builds alfworld's); name a model "
+                "with --model FOLDER, or make one from demonstrations: --algo sft --model tiny-random --format action"
+            )
         return str(tiny)
     if Path(name).expanduser().is_dir():
         return str(Path(name).expanduser())
