@@ -212,6 +212,7 @@ class _Engine:
         """Whether an episode's keys and values stay over its turns: where every bit counts their history would tell."""
         self.vocabulary = len(output_head(model.module)[0])
         self.lock = threading.Lock()
+        self.turn = threading.Lock()  # held by who waits for `lock`: the passes must not starve a change of weights
         """Held through a pass, and by whoever drops keys and values."""
         self.slots: dict[str, Slot] = {}
         """By episode, the least recently used first."""
@@ -240,7 +241,7 @@ class _Engine:
             self.wake.notify()
 
     def new_weights(self, version: int) -> None:
-        with self.lock:
+        with self.turn, self.lock:
             self.version = version
             self._forget()
 
@@ -254,6 +255,8 @@ class _Engine:
         """The thread: ends when `stop` was called, and then fails whatever waits."""
         while self._receive():
             try:
+                with self.turn:
+                    pass
                 with self.lock:
                     self._admit()
                     self._pass()

@@ -262,6 +262,8 @@ def test_a_reply_in_progress_goes_on_with_new_weights():
         reply = asyncio.ensure_future(policy.generate(request([0, 5, 6, 7], seed=11, max_new_tokens=12)))
         await asyncio.to_thread(held.wait, 5)
         change = asyncio.ensure_future(asyncio.to_thread(policy.new_weights, 1))
+        while not policy._engine.turn.locked():  # the change is waiting before the pass goes on
+            await asyncio.sleep(0)
         go_on.set()
         await change
         completion = await reply
