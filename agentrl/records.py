@@ -42,7 +42,7 @@ def trajectory_to_json(trajectory: Trajectory) -> dict[str, Any]:
         "tries": trajectory.tries,
         "source": trajectory.source,
         "policy": trajectory.policy,
-        "outcome": [trajectory.outcome.success, trajectory.outcome.score],
+        "outcome": trajectory.outcome.to_json(),
         "turns": [_turn_to_json(turn) for turn in trajectory.turns],
         "final_observation": None if last is None else _observation_to_json(last),
     }

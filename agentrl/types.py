@@ -90,6 +90,15 @@ class Outcome:
     success: bool
     score: float
     """In the world's own unit; 1.0 for a full success unless the world's docstring says otherwise."""
+    answer: str | None = None
+    """The final answer in a canonical form: equal answers are equal texts. None: the last action stands for it."""
+    components: Mapping[str, float] = field(default_factory=dict)
+    """What the score is made of, by name, where the world tells: correctness, format."""
+
+    def to_json(self) -> list[Any]:
+        """Its fields as JSON holds them, what is absent left out at the end: `Outcome(*fields)` is the outcome."""
+        told = self.answer is not None or bool(self.components)
+        return [self.success, self.score, *([self.answer, dict(self.components)] if told else [])]
 
 
 @runtime_checkable

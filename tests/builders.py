@@ -18,11 +18,24 @@ TOKEN_FIELDS = (
     "sampled_entropy",
     "value",
     "advantage",
+    "target",
 )
-TURN_FIELDS = ("turn_position", "acts", "sequence_of_turn", "readable", "valid", "reward", "returns")
-TRAJECTORY_FIELDS = ("in_statistics", "bootstraps", "score", "success")
+TURN_FIELDS = (
+    "turn_position",
+    "acts",
+    "sequence_of_turn",
+    "readable",
+    "valid",
+    "reward",
+    "returns",
+    "observation_class",
+)
+TRAJECTORY_FIELDS = ("in_statistics", "bootstraps", "score", "success", "key", "answer_class")
 _SWITCHES = {"trained", "acts", "in_statistics", "bootstraps", "readable", "valid"}
-_INTEGERS = {"turn_of_token", "trajectory_of_turn", "group_of_trajectory", "turn_position", "sequence_of_turn", "pairs"}
+_INTEGERS = {
+    *("turn_of_token", "trajectory_of_turn", "group_of_trajectory", "turn_position", "sequence_of_turn", "pairs"),
+    *("target", "observation_class", "key", "answer_class"),
+}
 
 Groups = Sequence[Sequence[Sequence[int]]]
 
@@ -60,6 +73,10 @@ def view_of(groups: Groups, **fields: Any) -> StepView:
         "reward": [0.0] * num_turns,
         "score": [0.0] * num_trajectories,
         "success": [0.0] * num_trajectories,
+        "target": [0] * num_tokens,
+        "observation_class": list(range(num_turns)),
+        "key": list(range(num_trajectories)),
+        "answer_class": list(range(num_trajectories)),
     }
     settings: dict[str, Any] = {"num_groups": len(groups)}
     settings |= {name: fields.pop(name) for name in ("num_groups", "step", "num_steps", "singleton") if name in fields}

@@ -57,6 +57,9 @@ def views(draw: st.DrawFn, min_groups: int = 0, max_groups: int = 3) -> StepView
         sampled_entropy=numbers(num_tokens, 0, 3),
         step=draw(st.integers(0, 10)),
         num_steps=10,
+        target=[draw(st.integers(5, 7)) for _ in range(num_tokens)],
+        observation_class=[draw(st.integers(0, 2)) for _ in range(num_turns)],
+        answer_class=[draw(st.integers(0, 2)) for _ in trajectories],
         singleton=draw(st.sampled_from(["zero", "raw"])),
     )
     return reordered(view, draw(st.integers(0, 2**31 - 1)))[0]

@@ -1,6 +1,6 @@
 """Trajectories become one batch: packed sequences for the model, flat tensors and indices for the algorithm (R7)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from agentrl.models.head import Allowed
+from agentrl.seeds import seed_of
 from agentrl.trainers.step_view import StepView
-from agentrl.types import ENDS, Trajectory, Turn
+from agentrl.types import ENDS, Observation, Trajectory, Turn
 
 Layout = Literal["episode", "turn"]
 Overlong = Literal["mask", "penalise", "keep"]
@@ -131,6 +132,7 @@ def build_batch(
     singleton: Literal["zero", "raw"] = "zero",
     step: int = 0,
     num_steps: int = 1,
+    seed: int = 0,
     pairs: Sequence[tuple[int, int]] | None = None,
     on_drop: Callable[[Trajectory], None] | None = None,
 ) -> Batch:
@@ -184,7 +186,13 @@ def build_batch(
         success=numbers([float(t.outcome.success and not f) for t, f in zip(kept, failed, strict=True)]),
         step=step,
         num_steps=num_steps,
+        seed=seed,
         singleton=singleton,
+        target=integers(builder.target),
+        key=integers([seed_of(t.task.id, t.group, t.rollout) for t in kept]),
+        observation_class=_classes([_shown(turn.observation) for t in kept for turn in t.turns]),
+        answer_class=_classes([_answer(t) for t in kept]),
+        components=_components(kept),
         pairs=None if pairs is None else integers([p for p in paired if None not in p]).reshape(-1, 2),
         sampled=None if bool(sampled.isnan().any()) else sampled,
     )
@@ -193,6 +201,32 @@ def build_batch(
         counts = integers([0] + [len(a) for a in builder.allowed])
         allowed = Allowed(integers([i for a in builder.allowed for i in a]), counts.cumsum(0))
     return Batch(view, tuple(builder.stretches), integers(builder.target), allowed)
+
+
+def _classes(values: Sequence[Hashable]) -> Tensor:
+    """Equal values get equal numbers, in the order in which they are first met.   Returns [K] int64."""
+    numbers: dict[Hashable, int] = {}
+    return torch.tensor([numbers.setdefault(value, len(numbers)) for value in values], dtype=torch.int64)
+
+
+def _shown(observation: Observation) -> Hashable:
+    return observation.text, observation.images
+
+
+def _answer(trajectory: Trajectory) -> str:
+    """The final answer: what the world made of it, or the last action as it stands."""
+    if trajectory.outcome.answer is not None:
+        return trajectory.outcome.answer
+    return next((turn.action.strip() for turn in reversed(trajectory.turns) if turn.kind == "act"), "")
+
+
+def _components(trajectories: Sequence[Trajectory]) -> dict[str, Tensor]:
+    """The parts of the score that every trajectory has."""
+    names = [set(t.outcome.components) for t in trajectories]
+    shared = sorted(set.intersection(*names)) if names else []
+    return {
+        name: torch.tensor([t.outcome.components[name] for t in trajectories], dtype=torch.float64) for name in shared
+    }
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:

@@ -1,7 +1,8 @@
 """What an algorithm's parts see of one step, flat tensors and indices, and what they return: terms of the loss."""
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -61,7 +62,21 @@ class StepView:
     """[J] float, 0 or 1."""
     step: int = 0
     num_steps: int = 1
+    seed: int = 0
+    """Of the run: random selections are keyed by it, the step, and what is selected (R6)."""
     singleton: Literal["zero", "raw"] = "zero"
+    target: Tensor | None = None
+    """[N] int64: the ids of the response tokens."""
+    key: Tensor | None = None
+    """[J] int64: what a trajectory is in its step (task, group, rollout), the same in any order of the batch."""
+    observation_class: Tensor | None = None
+    """[U] int64: turns with the same number answered the same observation, text and images."""
+    answer_class: Tensor | None = None
+    """[J] int64: trajectories with the same number gave the same answer (`Outcome.answer`, or the last action)."""
+    components: Mapping[str, Tensor] = field(default_factory=dict)
+    """name -> [J] float: what the score is made of, where every trajectory's world tells (`Outcome.components`)."""
+    probes: Mapping[str, Tensor] = field(default_factory=dict)
+    """name -> [N] float: what the probes of the parts read from the logits, of the current policy."""
     pairs: Tensor | None = None
     """[P, 2] int64 into [J]: chosen, rejected."""
     sampled: Tensor | None = None
@@ -135,6 +150,9 @@ class StepView:
         changes["turn_of_token"] = new_turn[self.turn_of_token[rows["turn_of_token"]]]
         changes["trajectory_of_turn"] = new_trajectory[self.trajectory_of_turn[turns]]
         changes["sequence_of_turn"] = torch.unique(changes["sequence_of_turn"], return_inverse=True)[1]
+        by_level = {"components": trajectories, "probes": tokens}
+        for name, kept in by_level.items():
+            changes[name] = {key: value[kept] for key, value in getattr(self, name).items()}  # type: ignore[assignment]
         if self.pairs is not None:
             pairs = new_trajectory[self.pairs]
             changes["pairs"] = pairs[(pairs >= 0).all(1)]
@@ -142,9 +160,11 @@ class StepView:
 
 
 _LEVELS = {
-    **dict.fromkeys(
-        ("trained", "sampled", "old", "reference", "current", "entropy", "sampled_entropy", "value", "advantage"), "N"
-    ),
-    **dict.fromkeys(("turn_position", "acts", "sequence_of_turn", "readable", "valid", "reward", "returns"), "U"),
-    **dict.fromkeys(("group_of_trajectory", "in_statistics", "bootstraps", "score", "success"), "J"),
+    name: level
+    for level, names in {
+        "N": "trained target sampled old reference current entropy sampled_entropy value advantage",
+        "U": "turn_position acts sequence_of_turn readable valid reward returns observation_class",
+        "J": "group_of_trajectory in_statistics bootstraps score success key answer_class",
+    }.items()
+    for name in names.split()
 }

@@ -41,7 +41,13 @@ _FLAGS = (("valid", True), ("terminated", False), ("truncated", False))
 def check_outcome(value: Any) -> Outcome:
     """The outcome with its fields as they are declared; raises TypeError or ValueError as `check_step` does."""
     success = bool(_field(value, "Outcome", "success"))
-    return Outcome(success, _number(_field(value, "Outcome", "score"), "Outcome.score"))
+    score = _number(_field(value, "Outcome", "score"), "Outcome.score")
+    answer = getattr(value, "answer", None)
+    components = {
+        _text(name, "a name in Outcome.components"): _number(part, f"Outcome.components[{name!r}]")
+        for name, part in dict(getattr(value, "components", {})).items()
+    }
+    return Outcome(success, score, None if answer is None else _text(answer, "Outcome.answer"), components)
 
 
 def _field(value: Any, kind: str, name: str) -> Any:

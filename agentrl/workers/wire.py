@@ -94,7 +94,7 @@ def _plain(answer: Answer) -> tuple[dict[str, Any], tuple[bytes, ...]]:
         fields = [_fields(seen), value.reward, value.valid, value.terminated, value.truncated]
         return {"seconds": answer.seconds, "kind": "step", "value": fields}, seen.images
     if isinstance(value, Outcome):
-        return {"seconds": answer.seconds, "kind": "outcome", "value": [value.success, value.score]}, ()
+        return {"seconds": answer.seconds, "kind": "outcome", "value": value.to_json()}, ()
     return {"seconds": answer.seconds, "kind": "", "value": value}, ()
 
 
