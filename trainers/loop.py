@@ -264,6 +264,7 @@ class Trainer:
             singleton=trainer.singleton,
             step=self.step,
             num_steps=trainer.steps,
+            seed=self.config.seed,
         )
         if self.model.processor is not None:
             files = image_files(trajectories)
