@@ -116,7 +116,9 @@ def _refuse_contradictions(algorithm: Any, parts: Mapping[str, list[Any]]) -> No
             raise ConfigError(f"{where}: demonstrations were not sampled and have no log-probs of a sampling engine")
         if (part.kind == "modifier" or "advantage" in part.needs) and not parts["advantage"]:
             raise ConfigError(f"{where}: it needs an advantage; name one, as parts.advantage=group-norm")
-        if part.kind == "reward" and not any("reward" in returns.needs for returns in parts["returns"]):
+        if part.kind == "reward" and not any(
+            "reward" in reading.needs for reading in (*parts["returns"], *parts["advantage"])
+        ):
             own = ", ".join(returns.name for returns in parts["returns"])
             raise ConfigError(
                 f"{where}: it changes the turn rewards, which returns {own!r} does not read; "

@@ -27,6 +27,7 @@ TABLES: dict[str, dict[str, str]] = {
         "rloo": "agentrl.trainers.algorithms.rloo:RLOO",
         "grpo": "agentrl.trainers.algorithms.grpo:GRPO",
         "epo": "agentrl.trainers.algorithms.epo:EPO",
+        "gigpo": "agentrl.trainers.algorithms.gigpo:GIGPO",
     },
     "part": {
         "outcome": "agentrl.trainers.parts.returns:OUTCOME",
@@ -35,6 +36,7 @@ TABLES: dict[str, dict[str, str]] = {
         "group-norm": "agentrl.trainers.parts.advantages:GROUP_NORM",
         "leave-one-out": "agentrl.trainers.parts.advantages:LEAVE_ONE_OUT",
         "raw-return": "agentrl.trainers.parts.advantages:RAW_RETURN",
+        "group-in-group": "agentrl.trainers.algorithms.gigpo:GIGPO_ADVANTAGE",
         "ppo-clip": "agentrl.trainers.parts.surrogates:PPO_CLIP",
         "policy-gradient": "agentrl.trainers.parts.surrogates:POLICY_GRADIENT",
         "likelihood": "agentrl.trainers.parts.surrogates:LIKELIHOOD",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.golden import agents, padded
+from tests.golden import agents, padded, values
 from tests.golden.check import Case, Check
 
 RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
@@ -16,6 +16,7 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "epo_loss": agents.epo_loss,
     "epo_penalty": agents.epo_penalty,
     "epo_reference": agents.epo_reference,
+    "gigpo": values.gigpo,
     "group_baselines": agents.group_baselines,
     "ppo_clip": agents.ppo_clip,
     "verl_agg_loss": padded.verl_agg_loss,
@@ -25,6 +26,13 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "verl_rloo_advantage": padded.verl_rloo_advantage,
 }
 """algo -> what yields the checks of one case."""
+
+
+def hand_checked(content: dict[str, Any]) -> Iterator[tuple[str, Check]]:
+    """The keys of `agents.json`, rounded to six digits."""
+    yield from agents.hand_checked(content)
+    if "gigpo" in content:
+        yield from values.hand_checked_gigpo(content["gigpo"])
 
 
 class UnknownAlgo(ValueError):
@@ -58,7 +66,7 @@ def compare(path: Path) -> list[Result]:
     """Every case of a golden file.   Raises UnknownAlgo for one that no part of ours reproduces."""
     content = json.loads(path.read_text(encoding="utf-8"))
     if "algo" not in content:
-        checked = ((f"agents.json:{key}", "all", check) for key, check in agents.hand_checked(content))
+        checked = ((f"agents.json:{key}", "all", check) for key, check in hand_checked(content))
         return [_result(algo, case, [check], 1e-6, 1e-6) for algo, case, check in checked]
     if content["algo"] not in RUNNERS:
         raise UnknownAlgo(f"no part of ours reproduces {content['algo']!r}; known: {', '.join(sorted(RUNNERS))}")

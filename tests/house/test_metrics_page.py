@@ -9,6 +9,7 @@ PAGE = ROOT / "docs" / "metrics.md"
 COMPOSITIONS = {
     "sft": {"algo": "sft"},
     "rloo": {"algo": "rloo"},
+    "gigpo": {"algo": "gigpo"},
     "epo": {
         "algo": "epo",
         "parts": {"modifiers": ["engine-correction"]},

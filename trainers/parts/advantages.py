@@ -113,8 +113,11 @@ def _trajectories(view: StepView) -> tuple[Tensor, Tensor]:
     return value.masked_fill(~has_turn, 0.0), view.in_statistics & has_turn
 
 
-def _members(view: StepView, unit: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """[K] value, [K] group, [K] whether it counts, [N] the member of each token."""
+def members_of_groups(view: StepView, unit: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What is compared within a group.   unit: trajectory, or turn.
+
+    Returns [K] return, [K] group, [K] whether it counts, [N] the member of each token.
+    """
     if unit == "turn":
         assert view.returns is not None
         return view.returns, view.group_of_turn, view.in_statistics[view.trajectory_of_turn], view.turn_of_token
@@ -123,7 +126,7 @@ def _members(view: StepView, unit: str) -> tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _group_norm(view: StepView, config: GroupNormConfig, state: None) -> Tensor:
-    value, group, counted, member_of_token = _members(view, config.unit)
+    value, group, counted, member_of_token = members_of_groups(view, config.unit)
     advantage = group_norm(
         value, group, counted, view.num_groups, std=config.std, epsilon=config.epsilon, singleton=view.singleton
     )
@@ -148,7 +151,7 @@ def _signal_metrics(view: StepView, config: GroupNormConfig | None, state: None)
 
 
 def _leave_one_out(view: StepView, config: None, state: None) -> Tensor:
-    value, group, counted, member_of_token = _members(view, "trajectory")
+    value, group, counted, member_of_token = members_of_groups(view, "trajectory")
     return leave_one_out(value, group, counted, view.num_groups, view.singleton)[member_of_token]
 
 

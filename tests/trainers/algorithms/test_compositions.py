@@ -22,6 +22,8 @@ VARIANTS = {
     "grpo, trajectory-mean": ("grpo", {"parts": {"aggregate": "trajectory-mean", "regularisers": "+entropy-bonus"}}),
     "epo": ("epo", {"settings": {"epo": {"entropy_coef": 0.1, "low": 0.8, "high": 1.2}}}),
     "epo, tokens": ("epo", {"settings": {"epo": {"entropy_coef": 0.1, "unit": "token", "low": 0.8, "high": 1.2}}}),
+    "gigpo": ("gigpo", {}),
+    "gigpo, over turns": ("gigpo", {"settings": {"gigpo": {"unit": "turn", "std": False}}}),
     "epo, as recalled": (
         "epo",
         {"settings": {"epo": {"entropy_coef": 0.1, "entropy_aggregate": "trajectory-mean-of-turn-means"}}},
