@@ -27,6 +27,7 @@ TABLES: dict[str, dict[str, str]] = {
         "rloo": "agentrl.trainers.algorithms.rloo:RLOO",
         "grpo": "agentrl.trainers.algorithms.grpo:GRPO",
         "epo": "agentrl.trainers.algorithms.epo:EPO",
+        "gspo": "agentrl.trainers.algorithms.gspo:GSPO",
         "gigpo": "agentrl.trainers.algorithms.gigpo:GIGPO",
     },
     "part": {
@@ -40,6 +41,8 @@ TABLES: dict[str, dict[str, str]] = {
         "ppo-clip": "agentrl.trainers.parts.surrogates:PPO_CLIP",
         "policy-gradient": "agentrl.trainers.parts.surrogates:POLICY_GRADIENT",
         "likelihood": "agentrl.trainers.parts.surrogates:LIKELIHOOD",
+        "gspo": "agentrl.trainers.parts.surrogates_sequence:GSPO_CLIP",
+        "gmpo": "agentrl.trainers.parts.surrogates_sequence:GMPO",
         "kl": "agentrl.trainers.parts.regularisers:KL",
         "entropy-bonus": "agentrl.trainers.parts.regularisers:ENTROPY_BONUS",
         "epo-entropy": "agentrl.trainers.algorithms.epo:EPO_ENTROPY",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.golden import agents, padded, values
+from tests.golden import agents, padded, surrogates, values
 from tests.golden.check import Case, Check
 
 RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
@@ -22,6 +22,8 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "verl_agg_loss": padded.verl_agg_loss,
     "verl_grpo_advantage": padded.verl_grpo_advantage,
     "verl_kl_penalty": padded.verl_kl_penalty,
+    "verl_gspo_loss": surrogates.verl_gspo_loss,
+    "verl_geo_mean_gmpo_loss": surrogates.verl_geo_mean_gmpo_loss,
     "verl_ppo_clip_loss": padded.verl_ppo_clip_loss,
     "verl_rloo_advantage": padded.verl_rloo_advantage,
 }

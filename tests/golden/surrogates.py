@@ -1,0 +1,84 @@
+"""The golden files of surrogates, regularisers and gates: padded rows as trajectories of one turn."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentrl.trainers.algorithm import Part
+from agentrl.trainers.algorithms.grpo import GRPO
+from agentrl.trainers.composition import compose
+from agentrl.trainers.parts.surrogates_sequence import GMPO, GSPO_CLIP
+from agentrl.trainers.step_view import StepView
+from tests.golden.check import Case, Check
+from tests.golden.padded import aggregate, matrix, number, view_of_rows
+
+
+def rows_of(case: Case) -> tuple[StepView, Tensor, Tensor]:
+    """The view of a case's rows, [B, T] bool its mask, [N] the weights that its losses are multiplied by."""
+    inputs, dtype = case["inputs"], case.get("dtype", "float64")
+    mask = matrix(inputs["response_mask"]) > 0
+    old, advantage = (matrix(inputs[name], dtype)[mask] for name in ("old_log_prob", "advantages"))
+    logp = matrix(inputs["log_prob"], dtype)[mask].requires_grad_()
+    weight = torch.ones_like(old)
+    if "rollout_is_weights" in inputs:
+        weight = matrix(inputs["rollout_is_weights"], dtype)[mask]
+    return view_of_rows(mask, old=old, current=logp, advantage=advantage), mask, weight
+
+
+def loss_checks(case: Case, part: Part, settings: dict[str, Any], rtol: float | None = None) -> Iterator[Check]:
+    """Loss and gradient of a surrogate with one value a token."""
+    params, outputs = case["params"], case["outputs"]
+    view, mask, weight = rows_of(case)
+    mode = params["loss_agg_mode"]
+    chosen = aggregate(mode, params.get("loss_scale_factor") or mask.shape[1])
+    composition = compose(
+        GRPO,
+        chosen["parts"] | {"surrogate": part},
+        chosen["settings"] | ({part.settings_section: settings} if settings else {}),
+    )
+    (term,) = composition.terms(view)
+    loss = (composition.weights(view, term.level) * weight * term.values).sum()
+    assert view.current is not None
+    (gradient,) = torch.autograd.grad(loss, view.current)
+    if rtol is None and mode == "seq-mean-token-mean" and case.get("dtype", "float64") == "float64":
+        rtol = 1e-7
+    expected = number(outputs["loss"])
+    yield Check(loss.item(), 0.0 if math.isnan(expected) else expected, rtol)  # no token at all: 0
+    yield Check(gradient.tolist(), matrix(outputs["grad_log_prob"])[mask].tolist(), rtol)
+
+
+def verl_gspo_loss(case: Case) -> Iterator[Check]:
+    params = case["params"]
+    ratio = params.get("clip_ratio", 0.2)
+    settings = {
+        "clip_low": params.get("clip_ratio_low", ratio),
+        "clip_high": params.get("clip_ratio_high", ratio),
+    }
+    for unit in ("turn", "trajectory"):  # a row is both
+        yield from loss_checks(case, GSPO_CLIP, settings | {"unit": unit})
+
+
+def verl_geo_mean_gmpo_loss(case: Case) -> Iterator[Check]:
+    """verl's mean is over all rows, also empty ones: ours, over rows with tokens, is taken to that count.
+
+    A row's weight is the geometric mean of its tokens' weights.
+    """
+    params, outputs = case["params"], case["outputs"]
+    view, mask, weight = rows_of(case)
+    clip = params["clip_ratio"]
+    low, high = params.get("clip_ratio_low", clip), params.get("clip_ratio_high", clip)
+    settings = {"clip_low": low, "clip_high": high, "unit": "trajectory"}
+    composition = compose(GRPO, {"surrogate": GMPO, "aggregate": "trajectory-mean"}, {"gmpo": settings})
+    (term,) = composition.terms(view)
+    count = mask.sum(1)
+    log_weight = torch.zeros(mask.shape, dtype=weight.dtype).masked_scatter(mask, (weight + 1e-10).log())
+    of_row = (log_weight.sum(1) / count.clamp(min=1)).exp()
+    share = int((count > 0).sum()) / len(count)
+    loss = share * (composition.weights(view, term.level) * of_row * term.values).sum()
+    assert view.current is not None
+    (gradient,) = torch.autograd.grad(loss, view.current)
+    yield Check(loss.item(), outputs["loss"], 1e-7)
+    yield Check(gradient.tolist(), matrix(outputs["grad_log_prob"])[mask].tolist(), 1e-7)
