@@ -19,13 +19,22 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "gigpo": values.gigpo,
     "group_baselines": agents.group_baselines,
     "ppo_clip": agents.ppo_clip,
+    "turn_level_gae": values.turn_level_gae,
     "verl_agg_loss": padded.verl_agg_loss,
+    "verl_gae_advantage": values.verl_gae_advantage,
     "verl_grpo_advantage": padded.verl_grpo_advantage,
     "verl_kl_penalty": padded.verl_kl_penalty,
+    "verl_cispo_loss": surrogates.verl_cispo_loss,
+    "verl_gpg_loss": surrogates.verl_gpg_loss,
+    "verl_sapo_loss": surrogates.verl_sapo_loss,
+    "verl_dro_loss": surrogates.verl_dro_loss,
+    "verl_dppo_tv_loss": surrogates.verl_dppo_tv_loss,
+    "verl_dppo_kl_loss": surrogates.verl_dppo_kl_loss,
     "verl_gspo_loss": surrogates.verl_gspo_loss,
     "verl_geo_mean_gmpo_loss": surrogates.verl_geo_mean_gmpo_loss,
     "verl_ppo_clip_loss": padded.verl_ppo_clip_loss,
     "verl_rloo_advantage": padded.verl_rloo_advantage,
+    "verl_value_loss": values.verl_value_loss,
 }
 """algo -> what yields the checks of one case."""
 
@@ -33,8 +42,9 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
 def hand_checked(content: dict[str, Any]) -> Iterator[tuple[str, Check]]:
     """The keys of `agents.json`, rounded to six digits."""
     yield from agents.hand_checked(content)
-    if "gigpo" in content:
-        yield from values.hand_checked_gigpo(content["gigpo"])
+    for key, runner in values.HAND_CHECKED.items():
+        if key in content:
+            yield from runner(content[key])
 
 
 class UnknownAlgo(ValueError):

@@ -10,6 +10,8 @@ from torch import Tensor
 from agentrl.trainers.algorithm import Part
 from agentrl.trainers.algorithms.grpo import GRPO
 from agentrl.trainers.composition import compose
+from agentrl.trainers.parts.surrogates import POLICY_GRADIENT
+from agentrl.trainers.parts.surrogates_ratio import CISPO_CLIP, DPPO_KL, DPPO_TV, DRO, SAPO
 from agentrl.trainers.parts.surrogates_sequence import GMPO, GSPO_CLIP
 from agentrl.trainers.step_view import StepView
 from tests.golden.check import Case, Check
@@ -82,3 +84,37 @@ def verl_geo_mean_gmpo_loss(case: Case) -> Iterator[Check]:
     (gradient,) = torch.autograd.grad(loss, view.current)
     yield Check(loss.item(), outputs["loss"], 1e-7)
     yield Check(gradient.tolist(), matrix(outputs["grad_log_prob"])[mask].tolist(), 1e-7)
+
+
+def verl_cispo_loss(case: Case) -> Iterator[Check]:
+    params = case["params"]
+    yield from loss_checks(
+        case, CISPO_CLIP, {"clip_low": params["clip_ratio_low"], "clip_high": params["clip_ratio_high"]}
+    )
+
+
+def verl_gpg_loss(case: Case) -> Iterator[Check]:
+    yield from loss_checks(case, POLICY_GRADIENT, {})
+
+
+def verl_sapo_loss(case: Case) -> Iterator[Check]:
+    params = case["params"]
+    taus = {"tau_positive": params.get("tau_pos", 1.0), "tau_negative": params.get("tau_neg", 1.05)}
+    yield from loss_checks(case, SAPO, taus)
+
+
+def verl_dro_loss(case: Case) -> Iterator[Check]:
+    yield from loss_checks(case, DRO, {"beta": case["params"]["policy_loss"]["dro_beta"]})
+
+
+def verl_dppo_tv_loss(case: Case) -> Iterator[Check]:
+    yield from _dppo(case, DPPO_TV)
+
+
+def verl_dppo_kl_loss(case: Case) -> Iterator[Check]:
+    yield from _dppo(case, DPPO_KL)
+
+
+def _dppo(case: Case, part: Part) -> Iterator[Check]:
+    params = case["params"]
+    yield from loss_checks(case, part, {"divergence": params["clip_ratio"], "ratio_cap": params["clip_ratio_c"]})
