@@ -20,12 +20,15 @@ SLOTS: Mapping[str, str] = {
     "selections": "selection",
     "surrogate": "surrogate",
     "regularisers": "regulariser",
+    "value_loss": "value-loss",
     "aggregate": "aggregate",
 }
 """Where a part may stand in an algorithm, in the order of the data -> of which kind it must be."""
 
 MANY = ("gates", "rewards", "modifiers", "selections", "regularisers")
-"""Slots that hold a list; the others hold one part (advantage: or none)."""
+"""Slots that hold a list; the others hold one part."""
+OR_NONE = ("advantage", "value_loss")
+"""Slots of one part that may hold none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +119,28 @@ def _refuse_contradictions(algorithm: Any, parts: Mapping[str, list[Any]]) -> No
             raise ConfigError(f"{where}: demonstrations were not sampled and have no log-probs of a sampling engine")
         if (part.kind == "modifier" or "advantage" in part.needs) and not parts["advantage"]:
             raise ConfigError(f"{where}: it needs an advantage; name one, as parts.advantage=group-norm")
-        if part.kind == "reward" and not any(
-            "reward" in reading.needs for reading in (*parts["returns"], *parts["advantage"])
+        if "value" in part.needs and part.kind != "value-loss" and not parts["value_loss"]:
+            raise ConfigError(
+                f"{where}: it reads a critic's values, and no critic is trained; add one, as parts.value_loss=value-clip"
+            )
+        if part.kind == "value-loss" and not any("value" in other.needs for other in parts["advantage"]):
+            raise ConfigError(f"{where}: no advantage reads the critic's values; name one, as parts.advantage=gae")
+        adds_up = part.kind == "advantage" and ("value" in part.needs or part.per_turn)
+        if adds_up and not parts["returns"][0].per_turn:
+            raise ConfigError(
+                f"{where} beside returns {parts['returns'][0].name!r}, which credits every turn with the whole episode: "
+                "it would be counted at every turn; use parts.returns=turn-reward or last-turn-outcome"
+            )
+        own = ", ".join(returns.name for returns in parts["returns"])
+        if part.kind == "reward" and part.adds_to == "score" and "reward" in parts["returns"][0].needs:
+            raise ConfigError(
+                f"{where}: it changes the outcome's score, which returns {own!r} does not read; use parts.returns=outcome"
+            )
+        if (
+            part.kind == "reward"
+            and part.adds_to == "turn"
+            and not any("reward" in reading.needs for reading in (*parts["returns"], *parts["advantage"]))
         ):
-            own = ", ".join(returns.name for returns in parts["returns"])
             raise ConfigError(
                 f"{where}: it changes the turn rewards, which returns {own!r} does not read; "
                 "use parts.returns=reward-sum"
@@ -138,7 +159,7 @@ def _entries(slot: str, own: Any, exchanged: Mapping[str, Any]) -> list[Any]:
     if added and slot not in MANY:
         raise ConfigError(f"parts.{slot} is {asked[0]!r}; it holds one part, so write it without the +")
     entries = [*(replaced if replaced or not added else standing), *added]
-    if slot not in MANY and (len(entries) > 1 or (not entries and slot != "advantage")):
+    if slot not in MANY and (len(entries) > 1 or (not entries and slot not in OR_NONE)):
         raise ConfigError(f"parts.{slot} is {asked!r}; it must be one part")
     return entries
 

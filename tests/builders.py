@@ -17,6 +17,8 @@ TOKEN_FIELDS = (
     "entropy",
     "sampled_entropy",
     "value",
+    "current_value",
+    "value_target",
     "advantage",
     "target",
 )
@@ -29,8 +31,12 @@ TURN_FIELDS = (
     "reward",
     "returns",
     "observation_class",
+    "value_at_start",
+    "value_at_end",
+    "current_value_at_start",
+    "turn_value_target",
 )
-TRAJECTORY_FIELDS = ("in_statistics", "bootstraps", "score", "success", "key", "answer_class")
+TRAJECTORY_FIELDS = ("in_statistics", "bootstraps", "score", "success", "key", "answer_class", "value_after")
 _SWITCHES = {"trained", "acts", "in_statistics", "bootstraps", "readable", "valid"}
 _INTEGERS = {
     *("turn_of_token", "trajectory_of_turn", "group_of_trajectory", "turn_position", "sequence_of_turn", "pairs"),

@@ -4,11 +4,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from agentrl.models.head import Probe
 from agentrl.trainers.step_view import StepView
 from agentrl.types import Task, Trajectory
 
 Kind = Literal[
-    "returns", "reward", "advantage", "modifier", "selection", "surrogate", "regulariser", "aggregate", "gate"
+    "returns",
+    "reward",
+    "advantage",
+    "modifier",
+    "selection",
+    "surrogate",
+    "regulariser",
+    "value-loss",
+    "aggregate",
+    "gate",
 ]
 Need = Literal[
     "sampled",
@@ -75,6 +85,12 @@ class Part:
     """Under which name the settings stand; empty: the part's name."""
     state: type | None = None
     needs: tuple[Need, ...] = ()
+    probes: tuple[Probe, ...] | Callable[[Any, Any], tuple[Probe, ...]] = ()
+    """What the part reads from the logits of the current policy (`view.probes`); a function of (config, state) where it
+    depends on them. Costs only where it is declared."""
+    sampled_probes: tuple[Probe, ...] | Callable[[Any, Any], tuple[Probe, ...]] = ()
+    """The same at the rollout's version (`view.sampled_probes`), known before the first update. One that `reads` a
+    field is measured by itself, right before its part, once that field is there: a forward pass more."""
     couples: Couples | Callable[[Any], Couples] = "token"
     """Of the current policy's numbers, how many one value of a term mixes; one pass is exact up to `turn`.
 
@@ -83,6 +99,12 @@ class Part:
     """Of the part's config: does it do anything? One that does not is left out, with what it needs; None: always."""
     metrics: Callable[[StepView, Any, Any], dict[str, float]] | None = None
     """(view, config, state) -> what is logged once a step; the view is one of which the loss was taken."""
+    per_turn: bool = False
+    """Of a returns part: each turn gets its own share, so that the turns add up to what the episode is credited with.
+
+    Of an advantage part: it adds turns up itself, and reads such returns alone."""
+    adds_to: Literal["turn", "score"] = "turn"
+    """Of a reward part: it gives [U] for the turn rewards, or [J] for the outcome's score."""
     ours: bool = False
     """No paper's: our own choice, and said to be so."""
 
@@ -105,6 +127,8 @@ class Algorithm:
     selections: tuple[str | Part, ...] = ()
     surrogate: str | Part = "ppo-clip"
     regularisers: tuple[str | Part, ...] = ()
+    value_loss: str | Part | None = None
+    """What a critic learns from; None: there is none."""
     aggregate: str | Part = "token-mean"
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The paper's values where they differ from a part's default: {section: {setting: value}}."""

@@ -1,6 +1,6 @@
 """An algorithm's parts at work on a batch: gate, advantage, terms and loss; and the states that a checkpoint holds."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,10 +10,13 @@ from torch import Tensor
 from agentrl.composition import Composition as Resolved
 from agentrl.composition import compose_parts
 from agentrl.errors import ConfigError
+from agentrl.models.head import Probe
 from agentrl.registry import load
 from agentrl.trainers.algorithm import Algorithm, Couples, Part, State
-from agentrl.trainers.step_view import Level, StepView, Term
+from agentrl.trainers.step_view import Channels, Credit, Level, StepView, Term
 
+Measure = Callable[[StepView, Sequence[Probe]], Mapping[str, Tensor]]
+"""The numbers of some probes, with the view that they read of."""
 _WIDTH: Mapping[str, int] = {"token": 0, "turn": 1, "batch": 2}
 
 
@@ -32,6 +35,26 @@ class Bound:
     def couples(self) -> Couples:
         couples = self.part.couples
         return couples(self.config) if callable(couples) else couples
+
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        probes = self.part.probes
+        return probes(self.config, self.state) if callable(probes) else probes
+
+    @property
+    def sampled_probes(self) -> tuple[Probe, ...]:
+        probes = self.part.sampled_probes
+        return probes(self.config, self.state) if callable(probes) else probes
+
+
+def _distinct(probes: Iterable[Probe]) -> tuple[Probe, ...]:
+    """Each once, in the order in which they are met.   Raises ConfigError for two that give the same number."""
+    found = tuple(dict.fromkeys(probes))
+    names = [name for probe in found for name in probe.names]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"two parts read {twice!r} from the logits with other settings; exchange one of them")
+    return found
 
 
 @dataclass(frozen=True)
@@ -63,6 +86,16 @@ class Composition:
         terms = (*self.slots["surrogate"], *self.slots["regularisers"])
         return max((bound.couples for bound in terms), key=lambda couples: _WIDTH[couples])
 
+    @property
+    def probes(self) -> tuple[Probe, ...]:
+        """What the terms read from the logits of the current policy."""
+        return _distinct(probe for bound in self for probe in bound.probes)
+
+    @property
+    def sampled_probes(self) -> tuple[Probe, ...]:
+        """What parts read from the logits at the rollout's version, but for what they read with a view's fields."""
+        return _distinct(probe for bound in self for probe in bound.sampled_probes if not probe.reads)
+
     def __iter__(self) -> Iterator[Bound]:
         return (bound for slot in self.slots.values() for bound in slot)
 
@@ -75,10 +108,13 @@ class Composition:
         }
 
     def _with_returns(self, view: StepView) -> StepView:
-        reward = view.reward
+        reward, score = view.reward, view.score
         for bound in self.slots["rewards"]:
-            reward = reward + bound(view)
-        view = view.with_fields(reward=reward)
+            if bound.part.adds_to == "turn":
+                reward = reward + bound(view)
+            else:
+                score = score + bound(view)
+        view = view.with_fields(reward=reward, score=score)
         (returns,) = self.slots["returns"]
         return view.with_fields(returns=returns(view))
 
@@ -92,10 +128,11 @@ class Composition:
             passed = passed & bound(with_returns)
         return passed
 
-    def advantage(self, view: StepView) -> StepView:
+    def advantage(self, view: StepView, measure: Measure | None = None) -> StepView:
         """The view with reward, returns and advantage filled, and `trained` as the selections leave it.
 
         view: as the batch was built, with `old` and `sampled` where parts need them; `reward` is the world's alone.
+        measure: takes a forward pass for probes that read fields of the view.
         To be called once a step, before the first update. Without an advantage part (SFT) that field stays None.
         Raises ConfigError where a part needs log-probs of the sampling engine and the episodes have none.
         """
@@ -105,13 +142,21 @@ class Composition:
                 state.observe(view)
         view = self._with_returns(view)
         for bound in self.slots["advantage"]:
-            view = view.with_fields(advantage=bound(view).detach())
+            view = _credited(view, bound(view))
         for bound in self.slots["modifiers"]:
-            view = view.with_fields(advantage=bound(view).detach())
+            view = _on_every_channel(bound, self._measured(view, bound, measure))
         trained = view.trained
         for bound in self.slots["selections"]:
+            view = self._measured(view, bound, measure)
             trained = trained & bound(view)
         return view.with_fields(trained=trained)
+
+    def _measured(self, view: StepView, bound: Bound, measure: Measure | None) -> StepView:
+        late = [probe for probe in bound.sampled_probes if probe.reads]
+        if not late:
+            return view
+        assert measure is not None, f"part {bound.part.name!r} reads the logits once the advantage is known"
+        return view.with_fields(sampled_probes={**view.sampled_probes, **measure(view, late)})
 
     def _refuse_text_from_elsewhere(self, view: StepView) -> None:
         reading = next((bound.part.name for bound in self if "sampled" in bound.part.needs), None)
@@ -125,8 +170,9 @@ class Composition:
         """The loss's summands with the names of their parts, the surrogate's first."""
         named = []
         for bound in (*self.slots["surrogate"], *self.slots["regularisers"]):
-            result: Term | Sequence[Term] = bound(view)
-            terms = [result] if isinstance(result, Term) else list(result)
+            terms = _as_list(bound(view))
+            if view.second_advantage is not None and "advantage" in bound.part.needs:
+                terms += _as_list(bound(view.with_fields(advantage=view.second_advantage)))
             numbers = [""] if len(terms) == 1 else [f"-{i + 1}" for i in range(len(terms))]
             named += [(bound.part.name + number, term) for number, term in zip(numbers, terms, strict=True)]
         return named
@@ -153,7 +199,8 @@ class Composition:
         total = (view.current[:0] * 1.0).sum()
         shown = {}
         for name, term in self.named_terms(view):
-            weights = weigh(term) if weigh else self.weights(view, term.level, term.aggregate)
+            over = view if term.of is None else view.with_fields(trained=view.trained & term.of)
+            weights = weigh(term) if weigh else self.weights(over, term.level, term.aggregate)
             counted = weights.detach() != 0
             summand = term.weight * (weights[counted].detach() * term.values[counted]).sum()
             total = total + summand
@@ -176,6 +223,28 @@ class Composition:
     def describe(self) -> list[tuple[str, str, str]]:
         """(slot, part, its settings), a row a part: what `agentrl explain` prints."""
         return self.resolved.describe()
+
+
+def _as_list(result: Term | Sequence[Term]) -> list[Term]:
+    return [result] if isinstance(result, Term) else list(result)
+
+
+def _on_every_channel(modifier: Bound, view: StepView) -> StepView:
+    """The view with its advantage modified, and the second one as if it stood alone."""
+    second = view.second_advantage
+    if second is not None:
+        second = modifier(view.with_fields(advantage=second, second_advantage=None)).detach()
+    return view.with_fields(advantage=modifier(view).detach(), second_advantage=second)
+
+
+def _credited(view: StepView, result: Tensor | Credit | Channels) -> StepView:
+    """The view with what an advantage part gave: the advantage, and from one with a critic what values are to become."""
+    if isinstance(result, Tensor):
+        return view.with_fields(advantage=result.detach())
+    if isinstance(result, Channels):
+        return view.with_fields(advantage=result.first.detach(), second_advantage=result.second.detach())
+    field = {"token": "value_target", "turn": "turn_value_target"}[result.level]
+    return view.with_fields(advantage=result.advantage.detach(), **{field: result.value_target.detach()})
 
 
 def compose(

@@ -21,6 +21,33 @@ class Term:
     weight: float = 1.0
     aggregate: str | None = None
     """Name of an aggregate of its own; None: the algorithm's."""
+    of: Tensor | None = None
+    """[N] bool: the tokens over which the aggregate is taken, where not all that carry loss: a mean of its own."""
+
+
+@dataclass(frozen=True)
+class Credit:
+    """What an advantage part gives that has a critic: the advantage, and what the values are to become."""
+
+    advantage: Tensor
+    """[N] float."""
+    value_target: Tensor
+    """[N] or [U] float, by `level`."""
+    level: Literal["token", "turn"] = "token"
+    """token: of the values before each response token; turn: of those at the start of each turn."""
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What an advantage part gives that has two advantages: the surrogate's terms are taken for each, and added up.
+
+    Losses that scale with the advantage, as clipped ones do, are blended by scaling the channels (COPO).
+    """
+
+    first: Tensor
+    """[N] float."""
+    second: Tensor
+    """[N] float."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +89,15 @@ class StepView:
     """[J] float, 0 or 1."""
     step: int = 0
     num_steps: int = 1
+    learning_rate: float = 0.0
+    """Of this step, as the schedule has it."""
     seed: int = 0
     """Of the run: random selections are keyed by it, the step, and what is selected (R6)."""
     singleton: Literal["zero", "raw"] = "zero"
     target: Tensor | None = None
     """[N] int64: the ids of the response tokens."""
+    demonstrated: Tensor | None = None
+    """[J] bool: said by a demonstrator, not by the policy; such a trajectory is in no statistics."""
     key: Tensor | None = None
     """[J] int64: what a trajectory is in its step (task, group, rollout), the same in any order of the batch."""
     observation_class: Tensor | None = None
@@ -76,7 +107,10 @@ class StepView:
     components: Mapping[str, Tensor] = field(default_factory=dict)
     """name -> [J] float: what the score is made of, where every trajectory's world tells (`Outcome.components`)."""
     probes: Mapping[str, Tensor] = field(default_factory=dict)
-    """name -> [N] float: what the probes of the parts read from the logits, of the current policy."""
+    """name -> [N] float: what the probes of the parts read from the logits, of the current policy; with gradient where
+    a probe has a slope."""
+    sampled_probes: Mapping[str, Tensor] = field(default_factory=dict)
+    """name -> [N] float: the same, of the policy at the rollout's version."""
     pairs: Tensor | None = None
     """[P, 2] int64 into [J]: chosen, rejected."""
     sampled: Tensor | None = None
@@ -92,11 +126,27 @@ class StepView:
     sampled_entropy: Tensor | None = None
     """[N] nats, of the policy at the rollout's version."""
     value: Tensor | None = None
-    """[N] float, read before each response token."""
+    """[N] float, of the critic at the rollout's version, read before each response token."""
+    value_at_start: Tensor | None = None
+    """[U] float, the same, read before the turn's first token; a turn without tokens: at the end of its prompt."""
+    value_at_end: Tensor | None = None
+    """[U] float, the same, read after the turn's last token; a turn without tokens: at the end of its prompt."""
+    value_after: Tensor | None = None
+    """[J] float, the same, at the end of the final observation of an episode that bootstraps; 0 of any other."""
+    current_value: Tensor | None = None
+    """[N] float, of the critic as it is now, with gradient."""
+    current_value_at_start: Tensor | None = None
+    """[U] float, the same, before the turn's first token."""
+    value_target: Tensor | None = None
+    """[N] float: what `current_value` is to become."""
+    turn_value_target: Tensor | None = None
+    """[U] float: what `current_value_at_start` is to become."""
     returns: Tensor | None = None
     """[U] float."""
     advantage: Tensor | None = None
     """[N] float."""
+    second_advantage: Tensor | None = None
+    """[N] float, of an advantage part with two channels: read by the composition alone."""
 
     @property
     def num_tokens(self) -> int:
@@ -150,7 +200,7 @@ class StepView:
         changes["turn_of_token"] = new_turn[self.turn_of_token[rows["turn_of_token"]]]
         changes["trajectory_of_turn"] = new_trajectory[self.trajectory_of_turn[turns]]
         changes["sequence_of_turn"] = torch.unique(changes["sequence_of_turn"], return_inverse=True)[1]
-        by_level = {"components": trajectories, "probes": tokens}
+        by_level = {"components": trajectories, "probes": tokens, "sampled_probes": tokens}
         for name, kept in by_level.items():
             changes[name] = {key: value[kept] for key, value in getattr(self, name).items()}  # type: ignore[assignment]
         if self.pairs is not None:
@@ -162,9 +212,11 @@ class StepView:
 _LEVELS = {
     name: level
     for level, names in {
-        "N": "trained target sampled old reference current entropy sampled_entropy value advantage",
-        "U": "turn_position acts sequence_of_turn readable valid reward returns observation_class",
-        "J": "group_of_trajectory in_statistics bootstraps score success key answer_class",
+        "N": "trained target sampled old reference current entropy sampled_entropy advantage second_advantage"
+        " value current_value value_target",
+        "U": "turn_position acts sequence_of_turn readable valid reward returns observation_class"
+        " value_at_start value_at_end current_value_at_start turn_value_target",
+        "J": "group_of_trajectory in_statistics bootstraps score success key answer_class value_after demonstrated",
     }.items()
     for name in names.split()
 }

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from agentrl.segments import count_by, sum_by
 from agentrl.settings import require
 from agentrl.trainers.algorithm import Part
+from agentrl.trainers.parts.credit import LAST, chain, turn_order
 from agentrl.trainers.step_view import StepView
 
 
@@ -41,6 +43,23 @@ def discounted_outcome(
     return score[trajectory_of_turn] * gamma**still_to_come
 
 
+def outcome_at_last_turn(score: Tensor, trajectory_of_turn: Tensor, order: Tensor) -> Tensor:
+    """R_u = score at the last turn of each trajectory, 0 before it.
+
+    score: [J] float.   trajectory_of_turn, order: [U] int.   Returns [U].
+    """
+    last = chain(trajectory_of_turn, order) == LAST
+    return torch.where(last, score[trajectory_of_turn], torch.zeros_like(score[trajectory_of_turn]))
+
+
+def _turn_reward(view: StepView, config: None, state: None) -> Tensor:
+    return view.reward
+
+
+def _last_turn_outcome(view: StepView, config: None, state: None) -> Tensor:
+    return outcome_at_last_turn(view.score, view.trajectory_of_turn, turn_order(view.turn_position, view.acts))
+
+
 def _outcome(view: StepView, config: None, state: None) -> Tensor:
     return view.score[view.trajectory_of_turn]
 
@@ -57,5 +76,9 @@ OUTCOME = Part(name="outcome", kind="returns", bind=_outcome)
 """Every turn gets the outcome's score; turn rewards are not read."""
 REWARD_SUM = Part(name="reward-sum", kind="returns", bind=_reward_sum, needs=("reward",))
 """Every turn gets the sum of its trajectory's turn rewards; the outcome is not read."""
+TURN_REWARD = Part(name="turn-reward", kind="returns", bind=_turn_reward, needs=("reward",), per_turn=True)
+"""Every turn gets its own reward, for advantages that add them up themselves, as a critic's do; no outcome."""
+LAST_TURN_OUTCOME = Part(name="last-turn-outcome", kind="returns", bind=_last_turn_outcome, per_turn=True)
+"""The last turn gets the outcome's score, for advantages that add turns up themselves; turn rewards are not read."""
 DISCOUNTED = Part(name="discounted", kind="returns", bind=_discounted, config=DiscountConfig)
 """The outcome's score, less the more turns were still to come."""
