@@ -39,6 +39,16 @@ def _environment_kept() -> Iterator[None]:
             os.environ["ALFWORLD_DATA"] = before
 
 
+@contextlib.contextmanager
+def _arguments_kept() -> Iterator[None]:
+    """The planner's translator overwrites sys.argv."""
+    before = sys.argv
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
 try:
     with _environment_kept():
         import fast_downward
@@ -90,13 +100,11 @@ _TRANSLATIONS = Translations()
 
 def _translate(domain: str, problem: str) -> dict[str, Any]:
     """The one slow step, about 0.3 s a game. Raises DataError where the text is no PDDL problem of the domain."""
-    arguments = sys.argv
     try:
-        task, sas = fast_downward.pddl2sas(domain, problem, verbose=False)
+        with _arguments_kept():
+            task, sas = fast_downward.pddl2sas(domain, problem, verbose=False)
     except (Exception, SystemExit) as error:
         raise DataError(f"the PDDL problem cannot be translated ({type(error).__name__}: {error})") from None
-    finally:
-        sys.argv = arguments  # the translator overwrites it
     facts = [
         [atom.predicate, *atom.args]
         for atom in task.init
@@ -294,21 +302,27 @@ def as_mapping(text: GameText) -> dict[str, Any]:
     }
 
 
-_IDLE: list[Any] = []
+_ENGINES = {"textworld": AlfredEngine, "stock": PddlEnv}
+_IDLE: dict[str, list[Any]] = {name: [] for name in _ENGINES}
 """Engines that were let go. Each has its own copy of the planner library, which no process gives back."""
 
 
 class TextWorldPlayer:
-    """The engine with alfworld's own wrappers, by reference to a game; threads take turns."""
+    """The real engine with alfworld's own wrappers, by reference to a game; threads take turns.
+
+    engine: `textworld`, the quick one of this file, or `stock`, the package's as it is.
+    """
 
     won = False
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str = "textworld") -> None:
+        self._idle = _IDLE[engine]
         with _LOCK:
             infos = EnvInfos(feedback=True, won=True, admissible_commands=True)
-            self._env = _IDLE.pop() if _IDLE else AlfredInfos(AlfredDemangler(AlfredEngine(infos), shuffle=False))
+            made = AlfredInfos(AlfredDemangler(_ENGINES[engine](infos), shuffle=False)) if not self._idle else None
+            self._env = made or self._idle.pop()
         self._loaded: GameRef | None = None
-        self._state: Any = None
+        self.state: Any = None
 
     def start(self, ref: GameRef) -> str:
         """The opening text, banner included. Raises DataError where the game cannot be read."""
@@ -317,15 +331,18 @@ class TextWorldPlayer:
                 self._loaded = None
                 self._load(ref)
                 self._loaded = ref
-            self._state = self._env.reset()
-        self.won = bool(self._state["won"])
-        return str(self._state.feedback)
+            with _arguments_kept():
+                self.state = self._env.reset()
+        self.won = bool(self.state["won"])
+        return str(self.state.feedback)
 
     def _load(self, ref: GameRef) -> None:
         where = ref.path or f"alfworld game {ref.index} of {ref.split}"
         text = load_text(ref)
         try:
-            self._env.load(as_mapping(text))
+            _logic(text.domain, text.grammar.replace(text.sentence, _UNNAMED, 1))  # refuses what could do harm
+            with _arguments_kept():
+                self._env.load(as_mapping(text))
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
         except Exception as error:  # the grammar's parser and the planner raise all sorts for a damaged file
@@ -334,16 +351,16 @@ class TextWorldPlayer:
     def play(self, command: str) -> str:
         """The sentence that answers an exact command."""
         with _LOCK:
-            self._state, _, _ = self._env.step(command)
-        self.won = bool(self._state["won"])
-        return str(self._state.feedback)
+            self.state, _, _ = self._env.step(command)
+        self.won = bool(self.state["won"])
+        return str(self.state.feedback)
 
     def admissible(self) -> list[str]:
         """What the game accepts now, sorted; `help` is among it."""
-        return list(self._state["admissible_commands"])
+        return list(self.state["admissible_commands"])
 
     def close(self) -> None:
         """Leave the engine to the next player of this process."""
         if self._env is not None:
-            _IDLE.append(self._env)
+            self._idle.append(self._env)
         self._env = None

@@ -68,6 +68,10 @@ _GOALS = {
 """The six forms that a goal has, as they read without white space and in lower case."""
 
 
+class UnknownGame(DataError):
+    """A game that the native engine does not know; the real engine plays it."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Game:
     """What a game is at its start. Ids and types are in lower case, as the engine has them."""
@@ -142,19 +146,19 @@ def display_names(ids: Iterable[str]) -> dict[str, str]:
 
 
 def parse_goal(goal: str) -> tuple[str, str, str]:
-    """(form, type of object, type of target) of a problem's goal; DataError where it has none of the six forms."""
+    """(form, type of object, type of target) of a problem's goal; UnknownGame where it has none of the six forms."""
     plain = re.sub(r"\s+", "", goal).lower()
     for form, pattern in _GOALS.items():
         found = pattern.match(plain)
         if found:
             return form, found["object"], found["target"]
-    raise DataError("the native engine does not know this goal; play the game with engine=textworld")
+    raise UnknownGame("the native engine does not know this goal; engine=textworld may")
 
 
 def parse(problem: str, sentence: str) -> Game:
     """A game from its PDDL problem and its task sentence.
 
-    Raises DataError where the problem has another form than ALFRED's games have.
+    Raises UnknownGame where it holds what no game of ALFRED does, DataError where it is damaged.
     """
     begin, end = problem.find("(:init"), problem.find("(:goal")
     if not 0 <= begin < end:
@@ -163,18 +167,17 @@ def parse(problem: str, sentence: str) -> Game:
     location: dict[str, str] = {}
     receptacle_type: dict[str, str] = {}
     object_type: dict[str, str] = {}
+    only = {"receptacletype": receptacle_type, "objecttype": object_type, "receptacleatlocation": location}
     abilities: dict[str, set[str]] = {}
     pairs: dict[str, list[tuple[str, str]]] = {"inreceptacle": [], "objectatlocation": [], "inreceptacleobject": []}
     single: dict[str, set[str]] = {"openable": set(), "opened": set()}
     can_contain, states, start = set(), [], ""
     for predicate, arguments in _FACT.findall(problem[begin + 6 : end].lower()):
         words = arguments.split()
-        if predicate == "receptacletype":
-            receptacle_type[words[0]] = words[1].removesuffix("type")
-        elif predicate == "objecttype":
-            object_type[words[0]] = words[1].removesuffix("type")
-        elif predicate == "receptacleatlocation":
-            location[words[0]] = words[1]
+        if predicate in only:
+            value = words[1] if predicate == "receptacleatlocation" else words[1].removesuffix("type")
+            if only[predicate].setdefault(words[0], value) != value:
+                raise UnknownGame(f"the native engine does not know things with two ({predicate} ...)")
         elif predicate == "cancontain":
             can_contain.add((words[0].removesuffix("type"), words[1].removesuffix("type")))
         elif predicate == "atlocation":
@@ -188,7 +191,9 @@ def parse(problem: str, sentence: str) -> Game:
         elif predicate in _STATES:
             states.append((predicate, words[0]))
         elif predicate not in _UNSEEN:
-            raise DataError(f"the native engine does not know ({predicate} ...); play the game with engine=textworld")
+            raise UnknownGame(
+                f"the native engine does not know ({predicate} ...); the real one does (engine=textworld)"
+            )
     if not start or set(receptacle_type) != set(location):
         raise DataError("the PDDL problem is incomplete: a receptacle without a type or place, or no (atLocation ...)")
     return Game(
@@ -257,9 +262,9 @@ class Simulator:
         return sorted(self.commands)
 
     def step(self, command: str) -> str:
-        """Do what an exact command says; anything else changes nothing."""
+        """Do what an exact command says, white space around it aside; anything else changes nothing."""
         self.described = None
-        found = self.commands.get(command)
+        found = self.commands.get(command.strip())
         if found is None:
             return NOTHING
         feedback: str = getattr(self, "_" + found[0])(*found[1:])

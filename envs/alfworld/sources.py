@@ -20,7 +20,8 @@ from typing import Any, Literal
 
 from agentrl.envs.alfworld import generator
 from agentrl.envs.alfworld.cache import cache_folder, read_json, write_bytes, write_json
-from agentrl.envs.alfworld.native import Game, parse
+from agentrl.envs.alfworld.domains import why_unknown
+from agentrl.envs.alfworld.native import Game, UnknownGame, parse
 from agentrl.errors import DataError
 
 _COMPACT_DOMAIN, _COMPACT_GRAMMAR = "alfred_domain_official.pddl", "alfred_grammar_official.twl2"
@@ -73,17 +74,25 @@ def find_source(data: str) -> tuple[Literal["generated", "folder", "compact"], s
         return "generated", ""
     if data == "":
         named = os.environ.get("ALFWORLD_DATA", "")
-        return ("folder", named) if named and _tree(Path(named)) else ("generated", "")
+        return (_official(Path(named)) if named else None) or ("generated", "")
     folder = Path(data).expanduser()
-    if _tree(folder):
-        return "folder", str(folder)
-    if any((folder / f"{split}.jsonl.xz").is_file() for split in generator.SPLITS):
-        return "compact", str(folder)
+    found = _official(folder)
+    if found:
+        return found
     what = "holds no games" if folder.is_dir() else "is not a folder"
     raise DataError(
         f"alfworld data={data!r} {what}; expected json_2.1.1/<split>/*/*/game.tw-pddl (alfworld-download fetches it),"
         " <split>.jsonl.xz, or data=generated"
     )
+
+
+def _official(folder: Path) -> tuple[Literal["folder", "compact"], str] | None:
+    """The form in which a folder holds official games; None: it holds none."""
+    if _tree(folder):
+        return "folder", str(folder)
+    if any((folder / f"{split}.jsonl.xz").is_file() for split in generator.SPLITS):
+        return "compact", str(folder)
+    return None
 
 
 def _tree(folder: Path) -> Path | None:
@@ -263,7 +272,10 @@ def _compact_text(ref: GameRef) -> GameText:
 
 
 def load_game(ref: GameRef) -> Game:
-    """A game for the native engine; the last few hundred are kept. Raises DataError as `load_text` does."""
+    """A game for the native engine; the last few hundred are kept.
+
+    Raises UnknownGame where only the real engine can play it, DataError as `load_text` does.
+    """
     return _load_game(ref)
 
 
@@ -273,11 +285,31 @@ def _load_game(ref: GameRef) -> Game:
         return generator.made(ref.split, ref.index, ref.seed)[1]
     text = load_text(ref)
     try:
-        return parse(text.problem, text.sentence)
+        game = parse(text.problem, text.sentence)
+        reason = _why_unknown(text, has_sink="sink" in game.kind.values())
+        if reason:
+            raise UnknownGame(reason)
+        return game
     except DataError as error:
-        raise DataError(f"{ref.path}, game {ref.index + 1}: {error}") from None
+        raise type(error)(f"{ref.path}, game {ref.index + 1}: {error}") from None
     except IndexError:
         raise DataError(f"{ref.path}, game {ref.index + 1}: the PDDL problem is damaged; fetch it again") from None
+
+
+def _why_unknown(text: GameText, has_sink: bool = False) -> str:
+    return why_unknown(text.domain, text.grammar.replace(text.sentence, _UNNAMED, 1), has_sink)
+
+
+def why_not_native(ref: GameRef) -> str:
+    """Why the native engine does not know the domain that a game is of; empty: it does, or the game cannot be read."""
+    try:
+        if ref.source == "compact":
+            return why_unknown(*_texts_beside(str(Path(ref.path).parent)))
+        if ref.source == "folder":
+            return _why_unknown(load_text(ref))
+    except DataError:
+        pass  # said when it is played
+    return ""
 
 
 def load_walkthrough(ref: GameRef) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """The members of the world; `agentrl.envs.alfworld` shows them, with what an agent sees, may do and is paid."""
 
+import functools
 import itertools
+import logging
 import random
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -9,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from agentrl.envs.alfworld.demonstrators import Demonstrator, Demonstrators
 from agentrl.envs.alfworld.generator import SPLITS, TASK_TYPES, kind_of
-from agentrl.envs.alfworld.native import BANNER, NOTHING, Simulator
+from agentrl.envs.alfworld.native import BANNER, NOTHING, Simulator, UnknownGame
 from agentrl.envs.alfworld.sources import (
     GameRef,
     Listed,
@@ -18,6 +20,7 @@ from agentrl.envs.alfworld.sources import (
     list_games,
     load_game,
     load_walkthrough,
+    why_not_native,
 )
 from agentrl.errors import ConfigError, WorldFailure, nearest
 from agentrl.seeds import seed_of
@@ -28,6 +31,19 @@ NEW_GAMES = 10**9
 """Demonstrations of generated games have numbers from here on; panels are below."""
 VALIDATION = "valid_unseen"
 REPEATS = "strict"
+OFFICIAL_SIZES = {"valid_seen": 140, "valid_unseen": 134}
+"""Games of the official validation splits."""
+DIFFICULTY = {
+    "look_at_obj_in_light": 0.16,
+    "pick_and_place_simple": 0.19,
+    "pick_clean_then_place_in_recep": 0.30,
+    "pick_two_obj_and_place": 0.32,
+    "pick_heat_then_place_in_recep": 0.34,
+    "pick_cool_then_place_in_recep": 0.40,
+}
+"""Task type -> mean turns of the searching expert in the official training games, over its limit of 50."""
+
+_log = logging.getLogger("agentrl")
 
 INSTRUCTIONS = """You are in a room of a household and do one task there by short text commands, one a turn.
 Commands:
@@ -56,14 +72,14 @@ class Config:
 
     data: str = ""
     """Where games come from: a folder of official games, `generated`, or empty: $ALFWORLD_DATA if it holds any."""
-    engine: Literal["textworld", "native"] = "textworld"
-    """textworld: the engine the benchmark is made with; native: the same texts from plain Python, much faster."""
+    engine: Literal["native", "textworld", "stock"] = "native"
+    """native: plain Python, the same texts; textworld: the benchmark's engine, made quick; stock: that as it is."""
     admissible: bool = True
     """Tell the agent which commands the game accepts."""
     num_train: int = 3553
     """Games of the generated training split."""
-    num_valid: int = 134
-    """Games of each generated validation split."""
+    num_valid: int = 0
+    """Games of each generated validation split; 0: as many as the official one has, 140 and 134."""
     panel: int = 0
     """Another number gives other generated games."""
     task_types: tuple[str, ...] = ()
@@ -72,8 +88,8 @@ class Config:
     """An episode is cut after this many commands."""
 
     def __post_init__(self) -> None:
-        for name in ("num_train", "num_valid", "max_steps"):
-            require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name, least in (("num_train", 1), ("num_valid", 0), ("max_steps", 1)):
+            require(getattr(self, name) >= least, f"{name} is {getattr(self, name)}; it must be at least {least}")
         for name in ("num_train", "num_valid"):
             require(getattr(self, name) < NEW_GAMES, f"{name} is {getattr(self, name)}; it must be below {NEW_GAMES}")
         for kind in self.task_types:
@@ -89,13 +105,22 @@ def tasks(split: str, config: Config | None = None) -> list[Task]:
         raise ConfigError(
             f"alfworld has no split {split!r}{nearest(split, SPLITS)}; its splits are {', '.join(SPLITS)}"
         )
-    count = config.num_train if split == "train" else config.num_valid
+    count = config.num_train if split == "train" else config.num_valid or OFFICIAL_SIZES[split]
     listed = list_games(config.data, split, count, config.panel, config.task_types or TASK_TYPES)
+    if config.engine == "native" and listed and (reason := why_not_native(listed[0].ref)):
+        _note(reason)  # here, as what a worker process logs is not seen
     return [_task(game, split) for game in listed]
 
 
+@functools.cache
+def _note(reason: str) -> None:
+    """Say once a process that games are played on the real engine."""
+    _log.warning("alfworld: %s; the real engine plays such games, at about 3 ms a step", reason)
+
+
 def _task(game: Listed, split: str) -> Task:
-    return Task("alfworld", game.id, split, seed_of("alfworld", game.id), game.kind, data=game.ref)
+    seed = seed_of("alfworld", game.id)
+    return Task("alfworld", game.id, split, seed, game.kind, DIFFICULTY[game.kind], data=game.ref)
 
 
 def instructions(config: Config | None = None) -> str:
@@ -168,25 +193,29 @@ def shown(text: str) -> str:
 
 
 class Env:
-    """One game at a time, on the engine that the settings name; synchronous."""
+    """One game at a time, on the engine that the settings name; synchronous. What the native engine does not know goes
+    to the real one."""
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
         self._player: _Player | None = None
+        self._engine = ""
         self._steps = 0
         self._over = True
 
     @staticmethod
     def preload(config: Config | None = None) -> tuple[str, ...]:
         """Modules that worker processes should find imported: the engine takes a second."""
-        textworld = (config or Config()).engine == "textworld"
-        return ("agentrl.envs.alfworld.engine",) if textworld else ()
+        native = (config or Config()).engine == "native"
+        return () if native else ("agentrl.envs.alfworld.engine",)
 
     def reset(self, task: Task) -> Observation:
         """Begin a task's game. Raises DataError where the game cannot be read."""
         ref = _ref(task)
-        if self._player is None:
-            self._player = _player(self.config.engine)
+        engine = _engine_for(ref, self.config.engine)
+        if self._player is None or self._engine != engine:
+            self.close()
+            self._player, self._engine = _player(engine), engine
         text = self._player.start(ref)
         self._steps, self._over = 0, False
         return self._observe(self._player, text, ())
@@ -237,12 +266,24 @@ def _touched(command: str) -> tuple[str, ...]:
     return ()
 
 
+def _engine_for(ref: GameRef, engine: str) -> str:
+    """The engine that is meant, or the real one for a game that the native one does not know."""
+    if engine != "native":
+        return engine
+    try:
+        load_game(ref)  # kept: the player takes it from there
+    except UnknownGame as reason:
+        _note(str(reason).rpartition(": ")[2])  # without the name of the game: once is enough
+        return "textworld"
+    return engine
+
+
 def _player(engine: str) -> _Player:
     if engine == "native":
         return NativePlayer()
     from agentrl.envs.alfworld.engine import TextWorldPlayer  # heavy: only where it is played on
 
-    return TextWorldPlayer()
+    return TextWorldPlayer(engine)
 
 
 def demonstrations(

@@ -23,33 +23,17 @@ from agentrl.envs.alfworld.native import Simulator
 from agentrl.envs.alfworld.sources import GameRef, load_game, load_text, load_walkthrough
 from agentrl.errors import DataError
 from agentrl.panels import spread
+from agentrl.types import Task
+from tests.envs.alfworld_differential import compare, walk
 from tests.envs.episodes import OFFICIAL, official, play
 from tests.envs.small_game import CLEAN, LOOK, PROBLEM
 
-INVALID = ("go to nowhere 1", "", "take", "GO TO FRIDGE 1", "put x in/on y", "take apple 1 from fridge 1 please")
-
-
-def walk(admissible, rng):
-    """Any command: its verb first, so that rare ones come; now and then one that the game refuses."""
-    if rng.random() < 0.06:
-        return rng.choice(INVALID)
-    verb = rng.choice(sorted({command.split()[0] for command in admissible}))
-    return rng.choice([command for command in admissible if command.split()[0] == verb])
-
 
 def agree(player, ref, steps, seed):
-    """Play a game on both engines, walkthrough and random walk mixed; every text and list must be the same."""
-    rng = random.Random(seed)
-    plan = list(load_walkthrough(ref))
-    native = Simulator(load_game(ref))
-    assert player.start(ref) == native.opening
-    for _ in range(steps):
-        assert player.admissible() == native.admissible
-        command = plan.pop(0) if plan and rng.random() < 0.4 else walk(native.admissible, rng)
-        assert player.play(command) == native.step(command), command
-        assert player.won == native.won
-        if native.won:
-            return
+    """Play a game on both engines; every text, list, score and end must be the same."""
+    played = compare(player, Task("alfworld", ref.path or str(ref.index), ref.split, 0, data=ref), steps, seed)
+    assert played.differences == [] and played.steps > 0
+    return played
 
 
 @pytest.fixture(scope="module")
@@ -107,24 +91,26 @@ def test_the_quick_engine_says_what_the_stock_engine_says(tmp_path, monkeypatch)
         assert paid == also
 
 
-def test_walkthroughs_win_on_the_engine_that_is_the_default():
+@pytest.mark.parametrize("engine", ["native", "textworld"])
+def test_walkthroughs_win_on_the_native_engine_and_on_the_real_one(engine):
     panel = [
         *spread(alfworld.tasks("valid_unseen", alfworld.Config(data="generated")), 3),
         *official("valid_unseen")[:1],
     ]
-    env = alfworld.Env()
-    assert env.config.engine == "textworld"
+    env = alfworld.Env(alfworld.Config(engine=engine))
     for task in panel:
         _, results, outcome = play(env, task, alfworld.solution(task))
         assert outcome.success and all(result.valid for result in results)
     env.close()
 
 
-def test_both_engines_give_the_same_observations_through_the_env():
-    task = official("valid_seen")[0]
-    actions = ["look", "frobnicate", "help", *alfworld.solution(task)]
-    episodes = [play(alfworld.Env(alfworld.Config(engine=e)), task, actions) for e in ("textworld", "native")]
-    assert episodes[0] == episodes[1]
+def test_every_engine_gives_the_same_observations_through_the_env(tmp_path):
+    task = Task("alfworld", "small", "train", 0, data=written(tmp_path, PROBLEM.replace("GOAL", LOOK)))
+    actions = ["look", "frobnicate", " HELP", "go to desk 1", "take mug 2 from desk 1", "use desklamp 1"]
+    engines = ("native", "textworld", "stock")
+    native, *real = [play(alfworld.Env(alfworld.Config(engine=engine)), task, actions) for engine in engines]
+    assert alfworld.Config().engine == "native" and native[2].success
+    assert real == [native, native]
 
 
 def test_a_second_load_takes_the_translation_from_the_cache(tmp_path, monkeypatch):
@@ -155,6 +141,9 @@ task = alfworld.tasks("train", config)[0]
 assert not {{"textworld", "alfworld", "torch"}} & set(sys.modules)
 out = sys.stdout
 env = alfworld.Env(config)
+env.reset(task)
+assert not {{"textworld", "alfworld", "torch"}} & set(sys.modules)  # the native engine needs none
+env = alfworld.Env(alfworld.Config(data={str(OFFICIAL)!r}, engine="textworld"))
 env.reset(task)
 assert "textworld" in sys.modules and "torch" not in sys.modules
 assert sys.argv == ["-c", "mine"] and sys.stdout is out and "ALFWORLD_DATA" not in os.environ

@@ -69,7 +69,8 @@ def test_task_types_filter_a_panel_and_keep_its_size():
     [
         ({"task_types": ["look_at_obj"]}, "did you mean 'look_at_obj_in_light'"),
         ({"engine": "textworld2"}, "did you mean 'textworld'"),
-        ({"num_valid": 0}, "at least 1"),
+        ({"num_valid": -1}, "at least 0"),
+        ({"num_train": 0}, "at least 1"),
         ({"max_steps": 0}, "at least 1"),
     ],
 )

@@ -1,0 +1,199 @@
+"""Plays ALFWorld games on the native engine and on TextWorld's side by side: any text that differs is a fault.
+
+    python -m tests.envs.alfworld_differential FOLDER --out FILE [--engine stock] [--generated 3827] [--shard 0/4]
+
+FOLDER holds official games ($ALFWORLD_DATA by default). Each game is played by its walkthrough and by a random walk in
+which the game refuses some commands. FILE gets a JSON line a game and says at a later start which games are done.
+"""
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agentrl.envs import alfworld
+from agentrl.envs.alfworld.engine import TextWorldPlayer
+from agentrl.envs.alfworld.generator import SPLITS
+from agentrl.envs.alfworld.native import Simulator
+from agentrl.envs.alfworld.sources import load_game, load_walkthrough
+from agentrl.panels import spread
+from agentrl.types import Task
+
+INVALID = ("go to nowhere 1", "", "take", "GO TO FRIDGE 1", "put x in/on y", "take apple 1 from fridge 1 please")
+
+
+def walk(admissible: Sequence[str], rng: random.Random) -> str:
+    """Any command: its verb first, so that rare ones come; now and then one that the game refuses."""
+    chance = rng.random()
+    if chance < 0.06:
+        return rng.choice(INVALID)
+    verb = rng.choice(sorted({command.split()[0] for command in admissible}))
+    command = rng.choice([command for command in admissible if command.split()[0] == verb])
+    if chance < 0.12:  # nearly right: another number, a word too many, another case, white space around
+        return rng.choice((command[:-1] + "9", command + " now", command.upper(), f" {command}\n"))
+    return command
+
+
+@dataclass
+class Played:
+    """What came of a game. `differences`: each in a line, with the turn and both texts."""
+
+    id: str
+    steps: int = 0
+    refused: int = 0
+    walkthrough_wins: bool = False
+    verbs: dict[str, int] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def count(self, game: Simulator, command: str) -> None:
+        """Tally a command that is about to be played."""
+        if command in game.commands:
+            verb = command.split()[0]
+            self.verbs[verb] = self.verbs.get(verb, 0) + 1
+        else:
+            self.refused += 1
+
+
+class Pair:
+    """A game on both engines. `found`: where they differ."""
+
+    def __init__(self, player: TextWorldPlayer, task: Task) -> None:
+        self.player, self.native = player, Simulator(load_game(task.data))
+        self.found: list[str] = []
+        self.turn = 0
+        self._same("opening", player.start(task.data), self.native.opening)
+        self._state()
+
+    def step(self, command: str) -> str:
+        """Both play a command; the native engine's answer."""
+        self.turn += 1
+        text = self.native.step(command)
+        self._same(command, self.player.play(command), text)
+        self._state()
+        paid = {name: self.player.state[name] for name in ("score", "done", "won", "lost")}
+        won = self.native.won
+        self._same("score and end", paid, {"score": int(won), "done": won, "won": won, "lost": False})
+        return text
+
+    def _state(self) -> None:
+        self._same("admissible", self.player.admissible(), self.native.admissible)
+        self._same("won", self.player.won, self.native.won)
+
+    def _same(self, what: str, real: Any, native: Any) -> None:
+        if real != native:
+            self.found.append(f"turn {self.turn}, {what!r}: real {real!r}, native {native!r}")
+
+
+def compare(player: TextWorldPlayer, task: Task, steps: int, seed: int) -> Played:
+    """A game by its walkthrough, then by a random walk of `steps` commands that takes a step of the plan now and then,
+    so that it comes to states which chance alone would not find."""
+    begin = time.perf_counter()
+    rng = random.Random(zlib.crc32(f"{seed}/{task.id}".encode()))
+    plan, played = list(load_walkthrough(task.data)), Played(task.id)
+    straight = Pair(player, task)
+    for command in plan:
+        played.count(straight.native, command)
+        straight.step(command)
+    played.walkthrough_wins = straight.native.won
+    wandering = Pair(player, task)  # anew: the two share one real engine
+    while wandering.turn < steps and not wandering.native.won:
+        command = plan.pop(0) if plan and rng.random() < 0.15 else walk(wandering.native.admissible, rng)
+        played.count(wandering.native, command)
+        wandering.step(command)
+    played.steps = straight.turn + wandering.turn
+    played.differences = straight.found + wandering.found
+    played.seconds = round(time.perf_counter() - begin, 3)
+    return played
+
+
+def panel(data: str, generated: int) -> list[Task]:
+    """Every official game of a folder, then as many generated ones, spread over the splits as the official are."""
+    official = [task for split in SPLITS for task in alfworld.tasks(split, alfworld.Config(data=data))] if data else []
+    train = max(generated - 2 * generated // 28, 0)
+    valid = (generated - train) // 2
+    made = alfworld.Config(data="generated", num_train=max(train, 1), num_valid=max(valid, 1))
+    counts = (generated - 2 * valid, valid, valid)
+    return official + [
+        task for split, count in zip(SPLITS, counts, strict=True) for task in alfworld.tasks(split, made)[:count]
+    ]
+
+
+def done_before(out: Path) -> list[Played]:
+    """What an earlier start wrote; a last line that was cut short is left out."""
+    found = []
+    for line in out.read_text().splitlines() if out.is_file() else ():
+        try:
+            found.append(Played(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return found
+
+
+def summary(played: Iterable[Played]) -> str:
+    """Games, steps and differences so far, in a few lines."""
+    games = list(played)
+    verbs = Counter[str]()
+    for game in games:
+        verbs.update(game.verbs)
+    lost = [game.id for game in games if not game.walkthrough_wins]
+    differ = [(game.id, text) for game in games for text in game.differences]
+    lines = [
+        f"{len(games)} games, {sum(g.steps for g in games)} steps, {sum(g.refused for g in games)} of them refused,"
+        f" {sum(g.seconds for g in games):.0f} s",
+        "commands: " + ", ".join(f"{verb} {count}" for verb, count in verbs.most_common()),
+        f"walkthroughs that do not win: {len(lost)} {lost[:5] or ''}",
+        f"differences: {len(differ)} in {len({game for game, _ in differ})} games",
+    ]
+    return "\n".join(lines + [f"  {game}: {text[:400]}" for game, text in differ[:20]])
+
+
+def run(tasks: Sequence[Task], out: Path, engine: str, steps: int, seed: int) -> Iterator[Played]:
+    """Play what `out` does not hold yet, a line a game; yields the games that it held too."""
+    known = done_before(out)
+    yield from known
+    ids = {game.id for game in known}
+    player = TextWorldPlayer(engine)
+    with out.open("a") as file:
+        for task in tasks:
+            if task.id in ids:
+                continue
+            played = compare(player, task, steps, seed)
+            file.write(json.dumps(asdict(played)) + "\n")
+            file.flush()
+            yield played
+    player.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="?", default=os.environ.get("ALFWORLD_DATA", ""), help="official games")
+    parser.add_argument("--out", type=Path, required=True, help="a JSON line a game; read at the start, added to")
+    parser.add_argument("--engine", choices=("textworld", "stock"), default="textworld", help="the real one")
+    parser.add_argument("--generated", type=int, default=0, help="generated games besides; default 0")
+    parser.add_argument("--num", type=int, default=0, help="only so many games, spread over all; 0: all")
+    parser.add_argument("--shard", default="0/1", metavar="I/N", help="every N-th game from the I-th on")
+    parser.add_argument("--steps", type=int, default=50, help="of the random walk; default 50")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    first, every = map(int, args.shard.split("/"))
+    tasks = spread(panel(args.data, args.generated), args.num)[first::every]
+    games = []
+    for played in run(tasks, args.out, args.engine, args.steps, args.seed):
+        games.append(played)
+        for difference in played.differences:
+            sys.stdout.write(f"{played.id}: {difference[:400]}\n")
+    sys.stdout.write(summary(games) + "\n")
+    return 1 if any(game.differences or not game.walkthrough_wins for game in games) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
