@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.golden import agents, padded, surrogates, values
+from tests.golden import advantages, agents, padded, padded_advantages, surrogates, values
 from tests.golden.check import Case, Check
 
 RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "aggregations": agents.aggregations,
+    "dapo_overlong": advantages.dapo_overlong,
+    "eapo": advantages.eapo,
+    "eapo_loss": advantages.eapo_loss,
+    "empg": advantages.empg,
     "epo_beta": agents.epo_beta,
     "epo_loss": agents.epo_loss,
     "epo_penalty": agents.epo_penalty,
@@ -23,6 +27,15 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "verl_agg_loss": padded.verl_agg_loss,
     "verl_gae_advantage": values.verl_gae_advantage,
     "verl_grpo_advantage": padded.verl_grpo_advantage,
+    "verl_grpo_vectorized_advantage": padded_advantages.verl_grpo_vectorized_advantage,
+    "verl_rloo_vectorized_advantage": padded_advantages.verl_rloo_vectorized_advantage,
+    "verl_grpo_passk_advantage": padded_advantages.verl_grpo_passk_advantage,
+    "verl_gpg_advantage": padded_advantages.verl_gpg_advantage,
+    "verl_opo_advantage": padded_advantages.verl_opo_advantage,
+    "verl_remax_advantage": padded_advantages.verl_remax_advantage,
+    "verl_reinforce_plus_plus_advantage": padded_advantages.verl_reinforce_plus_plus_advantage,
+    "verl_reinforce_plus_plus_baseline_advantage": padded_advantages.verl_reinforce_plus_plus_baseline_advantage,
+    "verl_masked_stats": padded_advantages.verl_masked_stats,
     "verl_kl_penalty": padded.verl_kl_penalty,
     "verl_cispo_loss": surrogates.verl_cispo_loss,
     "verl_gpg_loss": surrogates.verl_gpg_loss,
@@ -30,6 +43,9 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "verl_dro_loss": surrogates.verl_dro_loss,
     "verl_dppo_tv_loss": surrogates.verl_dppo_tv_loss,
     "verl_dppo_kl_loss": surrogates.verl_dppo_kl_loss,
+    "verl_clip_cov_loss": surrogates.verl_clip_cov_loss,
+    "verl_kl_cov_loss": surrogates.verl_kl_cov_loss,
+    "entropy_mechanism_kl_cov": surrogates.entropy_mechanism_kl_cov,
     "verl_gspo_loss": surrogates.verl_gspo_loss,
     "verl_geo_mean_gmpo_loss": surrogates.verl_geo_mean_gmpo_loss,
     "verl_ppo_clip_loss": padded.verl_ppo_clip_loss,
@@ -42,7 +58,7 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
 def hand_checked(content: dict[str, Any]) -> Iterator[tuple[str, Check]]:
     """The keys of `agents.json`, rounded to six digits."""
     yield from agents.hand_checked(content)
-    for key, runner in values.HAND_CHECKED.items():
+    for key, runner in (values.HAND_CHECKED | advantages.HAND_CHECKED).items():
         if key in content:
             yield from runner(content[key])
 

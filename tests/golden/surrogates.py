@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 
 from agentrl.trainers.algorithm import Part
+from agentrl.trainers.algorithms.clip_cov import ClipCovConfig, candidates, masked_by_covariance
 from agentrl.trainers.algorithms.grpo import GRPO
+from agentrl.trainers.algorithms.kl_cov import KL_COV
 from agentrl.trainers.composition import compose
-from agentrl.trainers.parts.surrogates import POLICY_GRADIENT
+from agentrl.trainers.parts.chance import token_chance
+from agentrl.trainers.parts.covariance import token_covariance
+from agentrl.trainers.parts.surrogates import POLICY_GRADIENT, ppo_clip
 from agentrl.trainers.parts.surrogates_ratio import CISPO_CLIP, DPPO_KL, DPPO_TV, DRO, SAPO
 from agentrl.trainers.parts.surrogates_sequence import GMPO, GSPO_CLIP
 from agentrl.trainers.step_view import StepView
@@ -118,3 +122,66 @@ def verl_dppo_kl_loss(case: Case) -> Iterator[Check]:
 def _dppo(case: Case, part: Part) -> Iterator[Check]:
     params = case["params"]
     yield from loss_checks(case, part, {"divergence": params["clip_ratio"], "ratio_cap": params["clip_ratio_c"]})
+
+
+def verl_clip_cov_loss(case: Case) -> Iterator[Check]:
+    """Whom chance selects is ours: how many, and among whom, is checked, and the loss of the selection on record."""
+    params, outputs = case["params"], case["outputs"]
+    view, mask, _ = rows_of(case)
+    recorded, candidate = (matrix(outputs[f"aux_{name}_mask"])[mask] > 0 for name in ("selected", "candidate"))
+    own = params.get("policy_loss", {})
+    config = ClipCovConfig(
+        clip_low=params.get("clip_ratio_low", params.get("clip_ratio", 0.2)),
+        clip_high=params.get("clip_ratio_high", params.get("clip_ratio", 0.2)),
+        share=own.get("clip_cov_ratio", 2e-4),
+        low=own.get("clip_cov_lb", 1.0),
+        high=own.get("clip_cov_ub", 5.0),
+    )
+    assert view.current is not None and view.old is not None and view.advantage is not None
+    clip = ppo_clip(view.current, view.old, view.advantage, config.clip_low, config.clip_high, 0.0)
+    covariance = token_covariance(view.current, view.advantage, view.trained)
+    yield Check(covariance.tolist(), matrix(outputs["aux_cov"])[mask].tolist(), 1e-6)
+    ours = candidates(covariance, ~clip.clipped, config)
+    yield Check(ours.double().tolist(), candidate.double().tolist())
+    own_choice = masked_by_covariance(ours, view.num_tokens, config.share, token_chance(view, "clip-cov"))
+    yield Check([int(own_choice.sum()), int((own_choice & ~candidate).sum())], [outputs["aux_num_selected"], 0])
+    masked = masked_by_covariance(ours, view.num_tokens, config.share, recorded.logical_not().double())
+    yield Check(masked.double().tolist(), recorded.double().tolist())
+    mode = params["loss_agg_mode"]
+    chosen = aggregate(mode, params.get("loss_scale_factor") or mask.shape[1])
+    weights = compose(GRPO, chosen["parts"], chosen["settings"]).weights(view, "token")
+    loss = (weights * clip.loss.masked_fill(masked, 0.0)).sum()
+    (gradient,) = torch.autograd.grad(loss, view.current)
+    rtol = 1e-7 if mode == "seq-mean-token-mean" else None
+    yield Check(loss.item(), outputs["loss"], rtol)
+    yield Check(gradient.tolist(), matrix(outputs["grad_log_prob"])[mask].tolist(), rtol)
+
+
+def verl_kl_cov_loss(case: Case) -> Iterator[Check]:
+    own = case["params"].get("policy_loss", {})
+    yield from _kl_cov(case, own.get("kl_cov_ratio", 2e-4), own.get("ppo_kl_coef", 1.0))
+
+
+def entropy_mechanism_kl_cov(case: Case) -> Iterator[Check]:
+    """The released code bounds the percentage by the number of tokens, which says something below a hundred of them."""
+    params = case["params"]
+    num_tokens = int((matrix(case["inputs"]["response_mask"]) > 0).sum())
+    yield from _kl_cov(case, min(params["k_percent"], num_tokens) / 100, params["ppo_kl_coef"], 1e-7)
+
+
+def _kl_cov(case: Case, share: float, coef: float, rtol: float | None = None) -> Iterator[Check]:
+    """Where the last that is held ties with the first that is not, which of them has the gradient is not compared."""
+    params, outputs = case["params"], case["outputs"]
+    view, mask, _ = rows_of(case)
+    mode = params["loss_agg_mode"]
+    chosen = aggregate(mode, params.get("loss_scale_factor") or mask.shape[1])
+    settings = chosen["settings"] | {"kl-cov": {"share": share, "coef": coef}}
+    loss, _ = compose(KL_COV, chosen["parts"], settings).loss(view)
+    assert view.current is not None and view.advantage is not None
+    (gradient,) = torch.autograd.grad(loss, view.current)
+    rtol = 1e-7 if mode == "seq-mean-token-mean" else rtol
+    yield Check(loss.item(), outputs["loss"], rtol)
+    ordered = token_covariance(view.current, view.advantage, view.trained).sort(descending=True).values
+    num = max(1, int(view.num_tokens * share))
+    if num >= len(ordered) or ordered[num - 1] - ordered[num] > 1e-12:
+        yield Check(gradient.tolist(), matrix(outputs["grad_log_prob"])[mask].tolist(), rtol)
