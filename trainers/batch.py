@@ -132,6 +132,7 @@ def build_batch(
     singleton: Literal["zero", "raw"] = "zero",
     step: int = 0,
     num_steps: int = 1,
+    learning_rate: float = 0.0,
     seed: int = 0,
     pairs: Sequence[tuple[int, int]] | None = None,
     on_drop: Callable[[Trajectory], None] | None = None,
@@ -175,7 +176,7 @@ def build_batch(
         sequence_of_turn=integers(turns["sequence"]),
         num_groups=len(groups),
         trained=flags(builder.trained),
-        in_statistics=flags([ENDS[t.ended].in_statistics for t in kept]),
+        in_statistics=flags([ENDS[t.ended].in_statistics and t.source != "demonstration" for t in kept]),
         bootstraps=flags(
             [ENDS[t.ended].bootstraps or (t.ended == "turn_limit" and turn_limit_bootstraps) for t in kept]
         ),
@@ -186,9 +187,11 @@ def build_batch(
         success=numbers([float(t.outcome.success and not f) for t, f in zip(kept, failed, strict=True)]),
         step=step,
         num_steps=num_steps,
+        learning_rate=learning_rate,
         seed=seed,
         singleton=singleton,
         target=integers(builder.target),
+        demonstrated=flags([t.source == "demonstration" for t in kept]),
         key=integers([seed_of(t.task.id, t.group, t.rollout) for t in kept]),
         observation_class=_classes([_shown(turn.observation) for t in kept for turn in t.turns]),
         answer_class=_classes([_answer(t) for t in kept]),

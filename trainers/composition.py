@@ -96,6 +96,11 @@ class Composition:
         """What parts read from the logits at the rollout's version, but for what they read with a view's fields."""
         return _distinct(probe for bound in self for probe in bound.sampled_probes if not probe.reads)
 
+    @property
+    def every_probe(self) -> tuple[Probe, ...]:
+        """Both: what a pass reads that stands for the rollout's version and for the first update."""
+        return _distinct((*self.sampled_probes, *self.probes))
+
     def __iter__(self) -> Iterator[Bound]:
         return (bound for slot in self.slots.values() for bound in slot)
 
@@ -171,7 +176,7 @@ class Composition:
         named = []
         for bound in (*self.slots["surrogate"], *self.slots["regularisers"]):
             terms = _as_list(bound(view))
-            if view.second_advantage is not None and "advantage" in bound.part.needs:
+            if view.second_advantage is not None and bound.part.kind == "surrogate" and "advantage" in bound.part.needs:
                 terms += _as_list(bound(view.with_fields(advantage=view.second_advantage)))
             numbers = [""] if len(terms) == 1 else [f"-{i + 1}" for i in range(len(terms))]
             named += [(bound.part.name + number, term) for number, term in zip(numbers, terms, strict=True)]
@@ -272,4 +277,6 @@ def bind(resolved: Resolved) -> Composition:
         slot: tuple(bound(part) for part in standing if part.name not in resolved.idle)
         for slot, standing in resolved.parts.items()
     }
-    return Composition(resolved, slots)
+    composition = Composition(resolved, slots)
+    assert composition.every_probe is not None  # two parts that disagree are refused here, before anything is loaded
+    return composition

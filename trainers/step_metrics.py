@@ -43,9 +43,7 @@ def step_metrics(composition: HasMetrics, updates: Sequence[tuple[Batch, Update]
     metrics = {"updates": float(len(updates)), "trained_trajectories": float(trained_trajectories)}
     sums: dict[str, float] = {}
     for batch, update in updates:
-        numbers = update.numbers
-        old = batch.view.old if batch.view.old is not None else numbers.logprob
-        view = batch.view.with_fields(current=numbers.logprob, entropy=numbers.entropy, old=old)
+        view = update.numbers.in_view(batch.view)
         row = {"loss": update.loss, "grad_norm": update.grad_norm, "passes": float(update.passes)}
         row |= {f"loss/{name}": value for name, value in update.terms.items()}
         row |= composition.metrics(view)

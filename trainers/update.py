@@ -1,13 +1,13 @@
 """From a batch to new weights: the forward gives one number a token, the loss is differentiated there (R7, R8).
 
-Two passes: the log-probs (and entropies) of the whole batch are gathered without a graph, the loss is a function of
-these flat vectors and is differentiated there; the coefficients d loss / d log-prob and d loss / d entropy then drive
-the model's backward, sequence by sequence. So it does not matter what a loss couples or how the batch is cut.
+Two passes: the log-probs (entropies, numbers of probes) of the whole batch are gathered without a graph, the loss is a
+function of these flat vectors and is differentiated there; the coefficients d loss / d number then drive the model's
+backward, sequence by sequence. So it does not matter what a loss couples or how the batch is cut.
 One pass gives the same gradient where every value of every term reads current numbers of one turn alone.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from agentrl.models.forward import PACKED, Packed, attention, causal_model, hidden_states, recomputing, register
-from agentrl.models.head import logprob_and_entropy
+from agentrl.models.head import Probe, token_numbers
 from agentrl.trainers.batch import Batch, Stretch, micro_batches
 from agentrl.trainers.optimiser import Optimiser
 from agentrl.trainers.ranks import Ranks
@@ -32,6 +32,8 @@ class Objective(Protocol):
     def needs(self) -> frozenset[str]: ...
     @property
     def couples(self) -> str: ...
+    @property
+    def probes(self) -> tuple[Probe, ...]: ...
     def loss(self, view: StepView) -> tuple[Tensor, dict[str, float]]: ...
 
 
@@ -43,10 +45,28 @@ class TokenNumbers:
     """[N] float64."""
     entropy: Tensor
     """[N] float64, nats; zeros where no part asked for it."""
+    probes: dict[str, Tensor] = field(default_factory=dict)
+    """name -> [N] float64: what the probes read that were asked for."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Tensor], probes: Sequence[Probe]) -> "TokenNumbers":
+        """From the rows of `token_numbers`."""
+        names = [name for probe in probes for name in probe.names]
+        return cls(rows[0], rows[1], dict(zip(names, rows[2:], strict=True)))
+
+    def rows(self, probes: Sequence[Probe]) -> list[Tensor]:
+        """The rows of `token_numbers`, of these probes alone."""
+        return [self.logprob, self.entropy, *(self.probes[name] for probe in probes for name in probe.names)]
 
     def select(self, tokens: Tensor) -> "TokenNumbers":
         """Of some tokens alone.   tokens: [n] int64."""
-        return TokenNumbers(self.logprob[tokens], self.entropy[tokens])
+        probes = {name: value[tokens] for name, value in self.probes.items()}
+        return TokenNumbers(self.logprob[tokens], self.entropy[tokens], probes)
+
+    def in_view(self, view: StepView) -> StepView:
+        """The view with these as the current policy's numbers; where `old` is absent, they are the old ones too."""
+        old = view.old if view.old is not None else self.logprob.detach()
+        return view.with_fields(current=self.logprob, entropy=self.entropy, probes=self.probes, old=old)
 
 
 @dataclass
@@ -89,8 +109,10 @@ class Updater:
         cuts = micro_batches([len(s.ids) for s in own], budget)
         return [[own[i] for i in sorted(cut)] for cut in cuts]
 
-    def _numbers(self, batch: Batch, stretches: list[Stretch], with_entropy: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Response tokens of some sequences: their places among N, log-probs, entropies; with gradient if enabled."""
+    def _numbers(
+        self, batch: Batch, stretches: list[Stretch], with_entropy: bool, probes: Sequence[Probe] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Response tokens of some sequences: their places among N, and the rows of `token_numbers`, [2 + K, n]."""
         device = self.device
         starts = [0]
         for stretch in stretches:
@@ -108,7 +130,8 @@ class Updater:
         hidden = hidden_states(self.module, packed, self.one_by_one)[predicted_at]
         head = causal_model(self.module).get_output_embeddings()
         allowed = None if batch.allowed is None else batch.allowed.select(index).to(device)
-        logprob, entropy = logprob_and_entropy(
+        names = dict.fromkeys(name for probe in probes for name in probe.reads)
+        numbers = token_numbers(
             hidden,
             head.weight,
             head.bias,
@@ -116,19 +139,25 @@ class Updater:
             temperature=self.temperature,
             allowed=allowed,
             with_entropy=with_entropy,
+            probes=probes,
+            given={name: getattr(batch.view, name)[index].to(hidden) for name in names},
         )
-        return index, logprob, entropy
+        return index, numbers
 
     @torch.no_grad()
-    def evaluate(self, batch: Batch, with_entropy: bool = True) -> TokenNumbers:
-        """Log-probs and entropies of the whole batch, over all ranks, without a graph."""
-        n = batch.view.num_tokens
-        both = torch.zeros(2, n, dtype=torch.float64)
+    def evaluate(self, batch: Batch, with_entropy: bool = True, probes: Sequence[Probe] = ()) -> TokenNumbers:
+        """Log-probs, entropies and probes' numbers of the whole batch, over all ranks, without a graph."""
+        rows = self._nothing(batch, probes)
         for stretches in self.micro_batches(batch):
-            index, logprob, entropy = self._numbers(batch, stretches, with_entropy)
-            both[0, index], both[1, index] = logprob.double().cpu(), entropy.double().cpu()
-        self.ranks.add(both)
-        return TokenNumbers(both[0], both[1])
+            index, numbers = self._numbers(batch, stretches, with_entropy, probes)
+            rows[:, index] = numbers.double().cpu()
+        self.ranks.add(rows)
+        self.ranks.add_all(table for probe in probes if probe.tables is not None for table in probe.tables())
+        return TokenNumbers.of(list(rows), probes)
+
+    def _nothing(self, batch: Batch, probes: Sequence[Probe]) -> Tensor:
+        num_rows = 2 + sum(len(probe.names) for probe in probes)
+        return torch.zeros(num_rows, batch.view.num_tokens, dtype=torch.float64)
 
     def gradient(self, batch: Batch, objective: Objective, known: TokenNumbers | None = None) -> Update:
         """Add the loss's gradient to the module's, whole over all ranks; nothing is stepped.
@@ -137,50 +166,47 @@ class Updater:
         needed and absent, this is the first update after the rollout and the current log-probs are the old ones.
         known: the current numbers, if they were gathered already.
         """
-        with_entropy = "entropy" in objective.needs
+        with_entropy, probes = "entropy" in objective.needs, objective.probes
         one_pass = known is None and not self.two_passes and objective.couples in ("token", "turn")
         register()
         own_attention = contextlib.nullcontext() if self.one_by_one else attention(self.module, PACKED)
         with own_attention, recomputing(self.module):
-            update = (
-                self._one_pass(batch, objective, with_entropy)
-                if one_pass
-                else self._two_passes(batch, objective, known or self.evaluate(batch, with_entropy), with_entropy)
-            )
+            if one_pass:
+                update = self._one_pass(batch, objective, with_entropy)
+            else:
+                gathered = known or self.evaluate(batch, with_entropy, probes)
+                update = self._two_passes(batch, objective, gathered, with_entropy)
         self.ranks.add_all(self.optimiser.gradients())
         update.stream_tokens = batch.num_stream_tokens
         update.passes = 1 if one_pass or known is not None else 2
         return update
 
     def _two_passes(self, batch: Batch, objective: Objective, known: TokenNumbers, with_entropy: bool) -> Update:
-        current = known.logprob.clone().requires_grad_()
-        entropy = known.entropy.clone().requires_grad_()
-        loss, terms = objective.loss(_with_current(batch.view, current, entropy))
-        grads = torch.autograd.grad(loss, (current, entropy), allow_unused=True)
-        by_logprob, by_entropy = (torch.zeros_like(current) if g is None else g for g in grads)
+        probes = objective.probes
+        rows = [row.clone().requires_grad_() for row in known.rows(probes)]
+        loss, terms = objective.loss(TokenNumbers.of(rows, probes).in_view(batch.view))
+        grads = torch.autograd.grad(loss, rows, allow_unused=True)
+        by_number = torch.stack([torch.zeros_like(row) if g is None else g for row, g in zip(rows, grads, strict=True)])
         for stretches in self.micro_batches(batch):
-            index, live, live_entropy = self._numbers(batch, stretches, with_entropy)
-            coefficient = by_logprob[index].to(live)
-            driven = (coefficient * live).sum()
-            if with_entropy:
-                driven = driven + (by_entropy[index].to(live) * live_entropy).sum()
-            driven.backward()
+            index, live = self._numbers(batch, stretches, with_entropy, probes)
+            (by_number[:, index].to(live) * live).sum().backward()
         return Update(float(loss.detach()), terms, 0.0, known)
 
     def _one_pass(self, batch: Batch, objective: Objective, with_entropy: bool) -> Update:
-        n = batch.view.num_tokens
-        both = torch.zeros(2, n, dtype=torch.float64)
+        probes = objective.probes
+        rows = self._nothing(batch, probes)
         for stretches in self.micro_batches(batch):
-            index, live, live_entropy = self._numbers(batch, stretches, with_entropy)
-            both[0, index], both[1, index] = live.detach().double().cpu(), live_entropy.detach().double().cpu()
-            current = both[0].index_copy(0, index, live.double().cpu())
-            entropy = both[1].index_copy(0, index, live_entropy.double().cpu())
-            loss, _ = objective.loss(_with_current(batch.view, current, entropy))
+            index, live = self._numbers(batch, stretches, with_entropy, probes)
+            live = live.double().cpu()
+            rows[:, index] = live.detach()
+            current = [row.index_copy(0, index, own) for row, own in zip(rows, live, strict=True)]
+            loss, _ = objective.loss(TokenNumbers.of(current, probes).in_view(batch.view))
             loss.backward()
-        self.ranks.add(both)
+        self.ranks.add(rows)
+        numbers = TokenNumbers.of(list(rows), probes)
         with torch.no_grad():
-            whole, terms = objective.loss(_with_current(batch.view, both[0], both[1]))
-        return Update(float(whole), terms, 0.0, TokenNumbers(both[0], both[1]))
+            whole, terms = objective.loss(numbers.in_view(batch.view))
+        return Update(float(whole), terms, 0.0, numbers)
 
     def step(self, batch: Batch, objective: Objective, share: float, known: TokenNumbers | None = None) -> Update:
         """One optimiser step at a share of the peak learning rate."""
@@ -189,11 +215,6 @@ class Updater:
         update.grad_norm = self.optimiser.step(share)
         self.optimiser.zero_grad()
         return update
-
-
-def _with_current(view: StepView, current: Tensor, entropy: Tensor) -> StepView:
-    old = view.old if view.old is not None else current.detach()
-    return view.with_fields(current=current, entropy=entropy, old=old)
 
 
 def flat_gradient(module: torch.nn.Module) -> Tensor:

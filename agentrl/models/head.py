@@ -5,9 +5,11 @@ With logits z = (W h + b) / tau, p = softmax(z), H = entropy, and incoming gradi
     d/dz = g (onehot(y) - p) - g_H p (log p + H)
 
 so that neither pass holds more than two [chunk, V] buffers, which every chunk reuses. The backward rebuilds the logits.
+A probe reads further numbers of the same chunks; where it has a slope, that is added to d/dz in the same place.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -41,6 +43,38 @@ class Allowed:
 
     def to(self, device: torch.device) -> "Allowed":
         return Allowed(self.ids.to(device), self.starts.to(device))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some response tokens as a probe sees them: c tokens, V ids, width d. Not to be written into."""
+
+    logp: Tensor
+    """[c, V] log-softmax of the logits, at the sampling temperature; what a mask forbids is about -1e30."""
+    hidden: Tensor
+    """[c, d] last hidden states, those that made these logits."""
+    target: Tensor
+    """[c] int64: the sampled ids."""
+    given: Mapping[str, Tensor] = field(default_factory=dict)
+    """name -> [c]: what the probe `reads` of the view."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Numbers that an algorithm reads from the logits, chunk by chunk: never a [T, V] tensor."""
+
+    names: tuple[str, ...]
+    """Of the numbers that `measure` gives, under which the view holds them."""
+    measure: Callable[..., tuple[Tensor, ...]]
+    """(chunk, *settings) -> a [c] for each name."""
+    slope: Callable[..., Tensor] | None = None
+    """(chunk, gradients, *settings) -> [c, V]: d/d logits of the numbers, each times its gradient [c]; logits are those
+    of `chunk.logp`, before the softmax. None: the numbers are constants to the loss."""
+    settings: tuple[Any, ...] = ()
+    reads: tuple[str, ...] = ()
+    """Fields [N] of the view that `measure` wants in `chunk.given`, as `advantage`."""
+    tables: Callable[[], Sequence[Tensor]] | None = None
+    """What measuring adds up beside the numbers, over all tokens of this rank: summed over the ranks afterwards."""
 
 
 def log_softmax_buffers(hidden: Tensor, vocabulary: int, chunk: int) -> tuple[Tensor, Tensor]:
@@ -84,55 +118,114 @@ class _Head(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         target: Tensor,
-        temperature: float,
-        allowed: Allowed | None,
-        with_entropy: bool,
-        chunk: int,
-    ) -> tuple[Tensor, Tensor]:
+        reading: "_Reading",
+    ) -> Tensor:
+        chunk, num = reading.chunk, len(hidden)
         first, second = log_softmax_buffers(hidden, len(weight), chunk)
-        num = len(hidden)
-        logprob, entropy, lse = (first.new_zeros(num) for _ in range(3))
+        numbers = first.new_zeros(2 + sum(len(probe.names) for probe in reading.probes), num)
+        lse = first.new_zeros(num)
         for i in range(0, num, chunk):
             c = min(chunk, num - i)
-            z = _logits(first[:c], hidden[i : i + c], weight, bias, temperature, allowed, i)
+            z = _logits(first[:c], hidden[i : i + c], weight, bias, reading.temperature, reading.allowed, i)
             peak = z.amax(-1, keepdim=True)
             e = torch.sub(z, peak, out=second[:c]).exp_()
             total = e.sum(-1)
             lse[i : i + c] = peak[:, 0] + total.log()
-            logprob[i : i + c] = z.gather(1, target[i : i + c, None])[:, 0] - lse[i : i + c]
-            if with_entropy:
-                entropy[i : i + c] = lse[i : i + c] - e.mul_(z).sum(-1) / total
-        ctx.save_for_backward(hidden, weight, bias, target, lse, entropy)
-        ctx.temperature, ctx.allowed, ctx.with_entropy, ctx.chunk = temperature, allowed, with_entropy, chunk
-        return logprob, entropy
+            numbers[0, i : i + c] = z.gather(1, target[i : i + c, None])[:, 0] - lse[i : i + c]
+            if reading.with_entropy:
+                numbers[1, i : i + c] = lse[i : i + c] - e.mul_(z).sum(-1) / total
+            if reading.probes:
+                seen = reading.seen(z.sub_(lse[i : i + c, None]), hidden, target, i)
+                rows = [row for probe in reading.probes for row in probe.measure(seen, *probe.settings)]
+                numbers[2:, i : i + c] = torch.stack(rows)
+        ctx.save_for_backward(hidden, weight, bias, target, lse, numbers[1].clone())
+        ctx.reading = reading
+        return numbers
 
     @staticmethod
-    def backward(ctx: Any, grad_logprob: Tensor, grad_entropy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         hidden, weight, bias, target, lse, entropy = ctx.saved_tensors
-        first, second = log_softmax_buffers(hidden, len(weight), ctx.chunk)
+        reading: _Reading = ctx.reading
+        first, second = log_softmax_buffers(hidden, len(weight), reading.chunk)
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         grad_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
-        for i in range(0, len(hidden), ctx.chunk):
-            c = min(ctx.chunk, len(hidden) - i)
+        for i in range(0, len(hidden), reading.chunk):
+            c = min(reading.chunk, len(hidden) - i)
             h = hidden[i : i + c]
-            z = _logits(first[:c], h, weight, bias, ctx.temperature, ctx.allowed, i).sub_(lse[i : i + c, None])
-            g = grad_logprob[i : i + c, None]
-            if ctx.with_entropy:
+            z = _logits(first[:c], h, weight, bias, reading.temperature, reading.allowed, i).sub_(lse[i : i + c, None])
+            slopes = reading.slopes(z, hidden, target, i, grad[2:, i : i + c])
+            g = grad[0, i : i + c, None]
+            if reading.with_entropy:
                 p = torch.exp(z, out=second[:c])
-                z.add_(entropy[i : i + c, None]).mul_(grad_entropy[i : i + c, None]).add_(g).mul_(p).neg_()
+                z.add_(entropy[i : i + c, None]).mul_(grad[1, i : i + c, None]).add_(g).mul_(p).neg_()
             else:
                 z.exp_().mul_(-g)
             z[torch.arange(c, device=z.device), target[i : i + c]] += g[:, 0]
-            if ctx.temperature != 1:
-                z.div_(ctx.temperature)
+            for slope in slopes:
+                z.add_(slope)
+            if reading.temperature != 1:
+                z.div_(reading.temperature)
             grad_logits = z.to(hidden.dtype)
             torch.mm(grad_logits, weight, out=grad_hidden[i : i + c])
             if grad_weight is not None:
                 grad_weight.addmm_(grad_logits.T, h)
             if grad_bias is not None:
                 grad_bias.add_(grad_logits.sum(0))
-        return grad_hidden, grad_weight, grad_bias, None, None, None, None, None
+        return grad_hidden, grad_weight, grad_bias, None, None
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What is read of the logits, and how they are made."""
+
+    temperature: float
+    allowed: Allowed | None
+    with_entropy: bool
+    chunk: int
+    probes: tuple[Probe, ...]
+    given: Mapping[str, Tensor]
+
+    def seen(self, logp: Tensor, hidden: Tensor, target: Tensor, i: int) -> Chunk:
+        here = slice(i, i + len(logp))
+        return Chunk(logp, hidden[here], target[here], {name: value[here] for name, value in self.given.items()})
+
+    def slopes(self, logp: Tensor, hidden: Tensor, target: Tensor, i: int, grad: Tensor) -> list[Tensor]:
+        """What the probes add to the gradient of the logits.   grad: [K, c], by their numbers."""
+        found, row = [], 0
+        for probe in self.probes:
+            own = grad[row : row + len(probe.names)]
+            row += len(probe.names)
+            if probe.slope is not None:
+                found.append(probe.slope(self.seen(logp, hidden, target, i), tuple(own), *probe.settings))
+        return found
+
+
+def token_numbers(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    *,
+    temperature: float = 1.0,
+    allowed: Allowed | None = None,
+    with_entropy: bool = True,
+    probes: Sequence[Probe] = (),
+    given: Mapping[str, Tensor] | None = None,
+    chunk: int = 0,
+) -> Tensor:
+    """Log-probability of each target, entropy of its distribution in nats, and what the probes read; differentiable.
+
+    hidden: [N, d].   weight: [V, d].   bias: [V] or None.   target: [N] int64.
+    temperature: logits are divided by it.   allowed: mask of constrained sampling, or None.
+    with_entropy: False leaves the entropy 0 and saves its time.   given: name -> [N], what the probes read beside.
+    chunk: tokens at a time; 0: 256 on a CPU (stays near the cache), 2048 on a GPU.
+    Returns [2 + K, N], K numbers of the probes in their order, in float32, or float64 for float64 weights.
+    """
+    chunk = chunk or (2048 if hidden.is_cuda else 256)
+    reading = _Reading(temperature, allowed, with_entropy, chunk, tuple(probes), given or {})
+    numbers: Tensor = _Head.apply(hidden.contiguous(), weight, bias, target, reading)
+    return numbers
 
 
 def logprob_and_entropy(
@@ -146,14 +239,8 @@ def logprob_and_entropy(
     with_entropy: bool = True,
     chunk: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability of each target and entropy of its distribution, in nats, differentiable.
-
-    hidden: [N, d].   weight: [V, d].   bias: [V] or None.   target: [N] int64.
-    temperature: logits are divided by it.   allowed: mask of constrained sampling, or None.
-    with_entropy: False leaves the entropy 0 and saves its time.
-    chunk: tokens at a time; 0: 256 on a CPU (stays near the cache), 2048 on a GPU.
-    Returns ([N], [N]) in float32, or float64 for float64 weights.
-    """
-    chunk = chunk or (2048 if hidden.is_cuda else 256)
-    logprob, entropy = _Head.apply(hidden.contiguous(), weight, bias, target, temperature, allowed, with_entropy, chunk)
-    return logprob, entropy
+    """The first two of `token_numbers`, which explains the arguments.   Returns ([N], [N])."""
+    numbers = token_numbers(
+        hidden, weight, bias, target, temperature=temperature, allowed=allowed, with_entropy=with_entropy, chunk=chunk
+    )
+    return numbers[0], numbers[1]
