@@ -28,6 +28,8 @@ class GroupNormConfig:
     """Added to the standard deviation; 1e-6 as in verl."""
     unit: Literal["trajectory", "turn"] = "trajectory"
     """What is a member of a group's statistics; with turn, long trajectories weigh more."""
+    alone: Literal["run", "zero"] = "run"
+    """What a member on its own gets: as `trainer.singleton` says, or always 0 (EAPO)."""
 
     def __post_init__(self) -> None:
         require(self.epsilon >= 0, f"epsilon is {self.epsilon}; it must not be negative")
@@ -127,8 +129,9 @@ def members_of_groups(view: StepView, unit: str) -> tuple[Tensor, Tensor, Tensor
 
 def _group_norm(view: StepView, config: GroupNormConfig, state: None) -> Tensor:
     value, group, counted, member_of_token = members_of_groups(view, config.unit)
+    singleton: Singleton = "zero" if config.alone == "zero" else view.singleton
     advantage = group_norm(
-        value, group, counted, view.num_groups, std=config.std, epsilon=config.epsilon, singleton=view.singleton
+        value, group, counted, view.num_groups, std=config.std, epsilon=config.epsilon, singleton=singleton
     )
     return advantage[member_of_token]
 
@@ -142,8 +145,8 @@ def groups_with_signal(advantage: Tensor, group_of_token: Tensor, group_is_here:
     return float((has_signal & group_is_here).sum()) / max(int(group_is_here.sum()), 1)
 
 
-def _signal_metrics(view: StepView, config: GroupNormConfig | None, state: None) -> dict[str, float]:
-    """Read from the advantages, which were taken over the whole batch: `view` may be one of its minibatches."""
+def signal_metrics(view: StepView, config: object, state: object) -> dict[str, float]:
+    """Share of groups with an advantage, which was taken over the whole batch; `view` may be one of its minibatches."""
     assert view.advantage is not None
     here = count_by(view.group_of_trajectory[view.in_statistics], view.num_groups) > 0
     group_of_token = view.group_of_trajectory[view.trajectory_of_token]
@@ -164,11 +167,9 @@ def _raw_return(view: StepView, config: RawReturnConfig, state: None) -> Tensor:
     return advantage[view.turn_of_token]
 
 
-GROUP_NORM = Part(
-    name="group-norm", kind="advantage", bind=_group_norm, config=GroupNormConfig, metrics=_signal_metrics
-)
+GROUP_NORM = Part(name="group-norm", kind="advantage", bind=_group_norm, config=GroupNormConfig, metrics=signal_metrics)
 """GRPO's: return against the group's mean, in units of its standard deviation."""
-LEAVE_ONE_OUT = Part(name="leave-one-out", kind="advantage", bind=_leave_one_out, metrics=_signal_metrics)
+LEAVE_ONE_OUT = Part(name="leave-one-out", kind="advantage", bind=_leave_one_out, metrics=signal_metrics)
 """RLOO's: return against the mean of the others of the group."""
 RAW_RETURN = Part(name="raw-return", kind="advantage", bind=_raw_return, config=RawReturnConfig)
 """REINFORCE's: the return itself, or the return less the batch's mean."""

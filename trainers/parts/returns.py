@@ -40,7 +40,7 @@ def discounted_outcome(
     """
     num_acting = count_by(trajectory_of_turn[acts], len(score))
     still_to_come = (num_acting[trajectory_of_turn] - 1 - turn_position).clamp(min=0)
-    return score[trajectory_of_turn] * gamma**still_to_come
+    return score[trajectory_of_turn] * torch.full_like(score[trajectory_of_turn], gamma) ** still_to_come
 
 
 def outcome_at_last_turn(score: Tensor, trajectory_of_turn: Tensor, order: Tensor) -> Tensor:
