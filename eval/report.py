@@ -1,0 +1,43 @@
+"""Writes the report of a run beside its other files: report.html, report.md and report.json, with the same numbers."""
+
+import os
+from pathlib import Path
+
+from agentrl.run_directory import write_json, write_whole
+
+PAGE, MARKDOWN, NUMBERS = "report.html", "report.md", "report.json"
+
+
+def write_report(run: str | os.PathLike[str], folder: str | os.PathLike[str] = "") -> Path:
+    """The report of a training run or an evaluation, finished or not.
+
+    folder: where it is written; default: into the run's own.   Returns the path of its page.
+    Raises DataError where there is nothing to report, or it cannot be written.
+    """
+    from agentrl import __version__
+    from agentrl.eval.report_data import read_run
+    from agentrl.eval.report_html import run_page
+    from agentrl.eval.report_markdown import run_markdown
+    from agentrl.eval.report_summary import summarise
+
+    record = read_run(run)
+    summary = summarise(record)
+    target = Path(folder) if os.fspath(folder) else record.path
+    page = run_page(record, summary, __version__)
+    return _written(target, page, run_markdown(summary), summary.as_dict())
+
+
+def _written(folder: Path, page: str, markdown: str, numbers: object) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / NUMBERS, numbers)
+    write_whole(folder / MARKDOWN, markdown.encode())
+    write_whole(folder / PAGE, page.encode())
+    return folder / PAGE
+
+
+def report_line(run: str | os.PathLike[str]) -> str:
+    """Write a run's report and say where it is; where that fails, say so: a run that ended well stays one."""
+    try:
+        return f"Read the report: {write_report(run)}"
+    except Exception as error:
+        return f"There is no report ({' '.join(str(error).split())}); agentrl report {os.fspath(run)} writes it"

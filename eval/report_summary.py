@@ -1,0 +1,402 @@
+"""The numbers of a report, once: what its page, its Markdown and its JSON all say."""
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from agentrl.eval.checkup import Evidence, Finding, check_up, number, percent
+from agentrl.eval.report_data import Episodes, RunRecord, lookup
+from agentrl.eval.report_episodes import Pair, examples, pairs, visible
+from agentrl.eval.statistics import paired_difference_interval
+from agentrl.statistics import TOTAL, Tally, tally_by_kind
+from agentrl.types import ENDS
+
+REPORT_SCHEMA = 1
+"""Of report.json."""
+
+GREEDY = "greedy"
+"""The row of a validation's tally that counts the greedy policy's episodes."""
+
+MEASURES = (
+    "episodes",
+    "successes",
+    "success",
+    "success_interval",
+    "score",
+    "turns",
+    "tokens",
+    "invalid_rate",
+    "failures",
+)
+"""What is told of a tally, by its names in results.json."""
+
+Measure = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a report says of one run."""
+
+    head: Mapping[str, Any]
+    """What was run, when, on what: name, algo, env, model, seed, versions, hardware, seconds."""
+    before: Mapping[str, Measure] = field(default_factory=dict)
+    """task kind -> measures before the first step; `all` is every episode, `greedy` the greedy policy's."""
+    after: Mapping[str, Measure] = field(default_factory=dict)
+    """The same of the last judgement, or of an evaluation."""
+    judged: Mapping[str, Any] = field(default_factory=dict)
+    """How: split, panel, temperature, the steps of both judgements, whether on the same tasks."""
+    difference: Mapping[str, Any] = field(default_factory=dict)
+    """after - before on the tasks that both played: interval, and how many tasks changed sides."""
+    verdict: Sequence[str] = ()
+    """The headline in words."""
+    findings: Sequence[Finding] = ()
+    pairs: Sequence[Pair] = ()
+    examples: Sequence[Pair] = ()
+    curve: Sequence[Mapping[str, Any]] = ()
+    """A row a judgement: step, panel, sampled and greedy measures."""
+    notes: Sequence[str] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For report.json."""
+        return {"schema": REPORT_SCHEMA, **asdict(self)}
+
+
+def summarise(record: RunRecord) -> Summary:
+    """Everything that a report says of a run, pictures and single episodes apart."""
+    steps = sorted(record.judged)
+    last_judged = record.judged[steps[-1]] if steps else {}
+    if record.is_evaluation:
+        after = {kind: _told(counts) for kind, counts in (record.results.get("by_kind") or {}).items()}
+        summary = Summary(
+            head=head_of(record),
+            after=after,
+            judged=_judged_evaluation(record),
+            findings=check_up(_evidence(record, {}, last_judged)),
+            notes=record.notes,
+        )
+        return _with_verdict(summary)
+    first, last = _ends(record.validations)
+    before_played = record.judged.get(int(first["step"]), {}) if first else {}
+    after_played = record.judged.get(int(last["step"]), {}) if last else {}
+    before, after = _tallies(first), _tallies(last)
+    same = bool(first) and bool(last) and first.get("panel") == last.get("panel")
+    notes = list(record.notes)
+    if first and last and not same:
+        before, after, said = _on_common_tasks(before_played, after_played, before, after)
+        notes.append(said)
+        same = said == _SAME_TASKS
+    found = pairs(before_played, after_played) if last is not first else []
+    summary = Summary(
+        head=head_of(record),
+        before=before if last is not first else {},
+        after=after,
+        judged=_judged_run(record, first, last, [*after_played.values(), *before_played.values()], same),
+        difference=_difference(before_played, after_played, found),
+        findings=check_up(_evidence(record, before_played if last is not first else {}, after_played or last_judged)),
+        pairs=found,
+        examples=examples(found, before_played, after_played),
+        curve=[_point(v) for v in record.validations],
+        notes=notes,
+    )
+    return _with_verdict(summary)
+
+
+def head_of(record: RunRecord) -> dict[str, Any]:
+    """What was run, when, how long, and on what; what is not known is None."""
+    starts = [s for s in record.meta.get("starts") or [] if isinstance(s, Mapping)]
+    start = starts[-1] if starts else {}
+    done = int(record.train[-1]["step"]) if record.train else 0
+    model = record.setting("model.name", "")
+    seconds = _seconds(record)
+    return {
+        "name": record.name,
+        "path": str(record.path),
+        "kind": "evaluation" if record.is_evaluation else "training",
+        "algo": None if record.is_evaluation else record.setting("algo"),
+        "env": record.setting("env"),
+        "model": Path(str(model)).name or None,
+        "policy": record.results.get("policy"),
+        "seed": record.setting("seed", record.meta.get("seed")),
+        "steps_done": done,
+        "steps": record.setting("trainer.steps", done) if not record.is_evaluation else 0,
+        "started": starts[0].get("time") if starts else None,
+        "starts": len(starts),
+        "command": [str(word) for word in start.get("command") or []],
+        "commit": lookup(start, "environment.git.commit"),
+        "changed": bool(lookup(start, "environment.git.changed", False)),
+        "versions": dict(lookup(start, "environment.versions") or {}),
+        "hardware": dict(lookup(start, "environment.hardware") or {}),
+        "threads": start.get("threads"),
+        "seconds": seconds,
+        "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _seconds(record: RunRecord) -> dict[str, float]:
+    """Working time by what it went into; waiting between a stop and a resume is in none."""
+
+    def total(records: Iterable[Mapping[str, Any]], name: str) -> float:
+        return sum(v for v in (number(r.get(name)) for r in records) if math.isfinite(v))
+
+    if record.is_evaluation:
+        return {"playing": number(record.results.get("seconds"))}
+    return {
+        "playing": total(record.train, "seconds/rollout"),
+        "learning": total(record.train, "seconds/update"),
+        "judging": total(record.validations, "seconds"),
+    }
+
+
+def _ends(validations: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """The judgement before the first step, and the last one; the first is None where it was not made."""
+    judged = [v for v in validations if isinstance(v.get("tally"), Mapping)]
+    if not judged:
+        return None, None
+    return (judged[0] if judged[0]["step"] == 0 else None), judged[-1]
+
+
+def _tallies(validation: Mapping[str, Any] | None) -> dict[str, Measure]:
+    if validation is None:
+        return {}
+    found = {}
+    for kind, counts in validation["tally"].items():
+        try:
+            found[str(kind)] = _told(Tally(**counts).as_dict())
+        except (TypeError, ValueError):  # of another version: what cannot be read is left out
+            continue
+    return found
+
+
+def _told(measures: Mapping[str, Any]) -> Measure:
+    return {name: measures.get(name) for name in MEASURES}
+
+
+_SAME_TASKS = (
+    "The first and the last judgement were not of the same panel; before and after are of the tasks that both played."
+)
+
+
+def _on_common_tasks(
+    first: Episodes, last: Episodes, before: dict[str, Measure], after: dict[str, Measure]
+) -> tuple[dict[str, Measure], dict[str, Measure], str]:
+    common = {t.task.id for t in first.values()} & {t.task.id for t in last.values()}
+    if not common:
+        return (
+            before,
+            after,
+            "The first and the last judgement were not of the same tasks: do not take one from the other.",
+        )
+
+    def of(episodes: Episodes) -> dict[str, Measure]:
+        counts = tally_by_kind(t for t in episodes.values() if t.task.id in common)
+        return {kind: _told(tally.as_dict()) for kind, tally in counts.items()}
+
+    return of(first), of(last), _SAME_TASKS
+
+
+def _point(validation: Mapping[str, Any]) -> dict[str, Any]:
+    tallies = _tallies(validation if isinstance(validation.get("tally"), Mapping) else None)
+    return {
+        "step": validation["step"],
+        "panel": validation.get("panel"),
+        "sampled": tallies.get(TOTAL),
+        "greedy": tallies.get(GREEDY),
+        **{name: validation.get(name) for name in ("turns", "tokens", "score", "invalid_rate", "unreadable_rate")},
+    }
+
+
+def _judged_run(
+    record: RunRecord,
+    first: Mapping[str, Any] | None,
+    last: Mapping[str, Any] | None,
+    played: Sequence[Any],
+    same: bool,
+) -> dict[str, Any]:
+    split = record.setting("validation.split", "auto")
+    return {
+        "split": next((t.task.split for t in played), split if split != "auto" else None),
+        "panel": last.get("panel") if last else None,
+        "temperature": record.setting("validation.temperature"),
+        "before_step": first["step"] if first else None,
+        "after_step": last["step"] if last else None,
+        "same_tasks": same,
+        "interval_by": "wilson",
+    }
+
+
+def _judged_evaluation(record: RunRecord) -> dict[str, Any]:
+    results = record.results
+    return {
+        "split": results.get("split"),
+        "panel": results.get("panel"),
+        "temperature": lookup(results, "settings.temperature"),
+        "repeats": lookup(results, "settings.repeats", 1),
+        "before_step": None,
+        "after_step": 0,
+        "same_tasks": False,
+        "interval_by": results.get("interval_by", "wilson"),
+    }
+
+
+def difference_of(before: Episodes, after: Episodes) -> dict[str, Any]:
+    """after - before over the tasks of which both have a scored episode, with its 95 % bootstrap interval over tasks.
+
+    Empty where they share no task. Episodes of one task are averaged first.
+    """
+    values: list[dict[str, list[float]]] = [{}, {}]
+    for of_task, episodes in zip(values, (before, after), strict=True):
+        for trajectory in episodes.values():
+            if ENDS[trajectory.ended].scored:
+                of_task.setdefault(trajectory.task.id, []).append(float(trajectory.outcome.success))
+    tasks = len(values[0].keys() & values[1].keys())
+    if not tasks:
+        return {}
+    mean, low, high = paired_difference_interval(*values)
+    return {"tasks": tasks, "mean": mean, "low": low, "high": high, "interval_by": "bootstrap over tasks"}
+
+
+def _difference(before: Episodes, after: Episodes, found: Sequence[Pair]) -> dict[str, Any]:
+    if not found:
+        return {}
+    counts = {what: sum(pair.what == what for pair in found) for what in ("gained", "lost", "kept", "never")}
+    return {**difference_of(before, after), **counts, "p_value": sign_test(counts["gained"], counts["lost"])}
+
+
+def sign_test(gained: int, lost: int) -> float:
+    """Two-sided exact sign test on the tasks that changed sides (McNemar's exact test): could it be chance?
+
+        p = min(1, 2 * sum_{k <= min(gained, lost)} C(n, k) / 2^n)      with n = gained + lost
+
+    Source: McNemar (1947), in its exact form. 1 where no task changed sides.
+    """
+    changed = gained + lost
+    if not changed:
+        return 1.0
+    return min(1.0, 2 * sum(math.comb(changed, k) for k in range(min(gained, lost) + 1)) / 2**changed)
+
+
+def _evidence(record: RunRecord, before: Episodes, after: Episodes) -> Evidence:
+    return Evidence(
+        train=record.train,
+        validations=record.validations,
+        before=before,
+        after=after,
+        learned=record.learned,
+        max_turns=_whole(record.setting("rollout.max_turns")),
+        max_grad_norm=0.0 if math.isnan(norm := number(record.setting("trainer.max_grad_norm"))) else norm,
+    )
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+# ---- in words
+
+
+def written_interval(measure: Measure) -> str:
+    """`38 to 66 %`; empty of no episode."""
+    if not measure.get("episodes") or not measure.get("success_interval"):
+        return ""
+    low, high = measure["success_interval"]
+    return f"{100 * low:.0f} to {100 * high:.0f} %"
+
+
+def written_success(measure: Measure | None) -> str:
+    if not measure or measure.get("success") is None:
+        return "-"
+    return percent(measure["success"])
+
+
+def _with_verdict(summary: Summary) -> Summary:
+    return replace(summary, verdict=tuple(_verdict(summary)))
+
+
+def _verdict(summary: Summary) -> Iterable[str]:
+    after, before = summary.after.get(TOTAL), summary.before.get(TOTAL)
+    if not after or not after.get("episodes"):
+        if after and after.get("failures"):
+            yield (
+                f"All {after['failures']} episodes of the last judgement were ended by infrastructure failures: "
+                "nothing can be said about the policy."
+            )
+        else:
+            yield "Nothing was judged yet: there is no success to tell."
+        return
+    unfinished = summary.head["steps_done"] < (summary.head["steps"] or 0)
+    if unfinished:
+        yield f"The run has {summary.head['steps_done']} of {summary.head['steps']} steps behind it."
+    if before and before.get("episodes"):
+        yield from _change(summary, before, after)
+    elif summary.head["kind"] == "training":
+        yield "Nothing was judged before the first step: what was learned cannot be told from what was there."
+    failures = sum(m.get("failures") or 0 for m in (before, after) if m)
+    if failures:
+        yield (
+            f"{failures} episodes were ended by infrastructure failures and are in no mean; had all of the last "
+            f"judgement's been lost, or all been won, its success would be {_bounds(after)}."
+        )
+
+
+def _change(summary: Summary, before: Measure, after: Measure) -> Iterable[str]:
+    (low, high), (low_after, high_after) = before["success_interval"], after["success_interval"]
+    apart = low_after > high or high_after < low
+    how = "Higher" if after["success"] > before["success"] else "Lower"
+    yield (
+        f"{how} than before, and the two intervals do not overlap."
+        if apart
+        else "No change."
+        if after["success"] == before["success"] and not summary.difference.get("gained")
+        else "The two intervals overlap."
+    )
+    found = summary.difference
+    if found:
+        changed = found["gained"] + found["lost"]
+        sure = found["low"] > 0 or found["high"] < 0
+        yield (
+            f"Task by task: {found['gained']} that were lost before are won now, {found['lost']} the other way round, "
+            f"{found['kept']} were won and {found['never']} lost both times."
+        )
+        yield (
+            f"That is {100 * found['mean']:+.0f} points (95 % interval {100 * found['low']:+.0f} to "
+            f"{100 * found['high']:+.0f}; exact sign test p = {_p(found['p_value'])}): "
+            + (
+                "more than chance does."
+                if sure and found["p_value"] < 0.05
+                else "chance alone can do that; judge on more tasks before you believe it."
+                if changed
+                else "nothing changed sides."
+            )
+        )
+
+
+def _bounds(measure: Measure) -> str:
+    played = measure["episodes"] + measure["failures"]
+    return (
+        f"{percent(measure['successes'] / played)} or {percent((measure['successes'] + measure['failures']) / played)}"
+    )
+
+
+def _p(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.01 else f"{value:.1g}"
+
+
+def duration(seconds: float) -> str:
+    """`3 min 12 s`; empty where it is not known."""
+    if not math.isfinite(seconds) or seconds <= 0:
+        return ""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60) if seconds >= 600 else int(seconds // 60)
+    if seconds < 600:
+        return f"{minutes} min {int(seconds % 60)} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def title_of(head: Mapping[str, Any]) -> str:
+    """`epo on alfworld`, or `tiny on alfworld` of an evaluation."""
+    who = head["algo"] if head["kind"] == "training" else head["policy"]
+    return visible(f"{who or 'a policy'} on {head['env'] or 'a world'}", 200)

@@ -1,0 +1,224 @@
+"use strict";
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const make = (tag, name, text) => {
+    const element = document.createElement(tag);
+    if (name) element.className = name;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  };
+  document.documentElement.classList.add("js");
+
+  // ---- values under the cursor
+  const tip = $("tip");
+  for (const svg of document.querySelectorAll("svg[data-chart]")) {
+    const data = JSON.parse(svg.dataset.chart), cursor = svg.querySelector(".cursor");
+    const hide = () => { tip.hidden = true; cursor.classList.remove("on"); };
+    svg.addEventListener("pointermove", (event) => {
+      const box = svg.getBoundingClientRect(), width = svg.viewBox.baseVal.width;
+      const x = ((event.clientX - box.left) * width) / box.width;
+      let best = data.at[0];
+      for (const row of data.at) if (Math.abs(row[1] - x) < Math.abs(best[1] - x)) best = row;
+      cursor.setAttribute("x1", best[1]);
+      cursor.setAttribute("x2", best[1]);
+      cursor.classList.add("on");
+      tip.replaceChildren(make("div", "", `${data.x} ${best[0]}`));
+      for (const [name, colour, text] of best[2]) {
+        const line = make("div");
+        line.append(make("span", `dot ${colour}`), `${name}: ${text}`);
+        tip.append(line);
+      }
+      tip.hidden = false;
+      const left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
+      tip.style.left = `${Math.max(8, left)}px`;
+      tip.style.top = `${Math.max(8, event.clientY - tip.offsetHeight - 14)}px`;
+    });
+    svg.addEventListener("pointerleave", hide);
+    svg.addEventListener("pointercancel", hide);
+  }
+
+  // ---- the episodes
+  const block = $("index");
+  if (!block || !$("filters")) return;
+  const index = JSON.parse(block.textContent);
+  const [KEY, STEP, TASK, KIND, STATE, END, TURNS, REWARD, MARKS, LOOPS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+  const place = new Map(index.rows.map((row, number) => [row[KEY], number]));
+  const ofTask = new Map();
+  for (const row of index.rows) {
+    if (!ofTask.has(row[TASK])) ofTask.set(row[TASK], []);
+    ofTask.get(row[TASK]).push(row);
+  }
+  const words = (text) => text.replaceAll("_", " ");
+  const when = (step) => (step < 0 ? "while learning" : index.steps.length < 2 ? "judged" : step === 0 ? "before training" : `after step ${step}`);
+  const unpacked = new Map();
+
+  async function piece(number) {
+    if (unpacked.has(number)) return unpacked.get(number);
+    const packed = Uint8Array.from(atob($(`piece-${number}`).textContent), (c) => c.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const text = await new Response(stream).text();
+    const found = { episodes: JSON.parse(text), text: null };
+    unpacked.set(number, found);
+    if (unpacked.size > 30) unpacked.delete(unpacked.keys().next().value);
+    return found;
+  }
+  const textOf = (episode) => {
+    const parts = [episode.task, episode.kind, episode.failure, episode.first];
+    for (const turn of episode.turns) parts.push(turn.a, turn.r, turn.s, turn.p);
+    return parts.filter(Boolean).join("\n").toLowerCase();
+  };
+
+  const form = $("filters"), list = $("list"), PAGE = 50;
+  const options = (name, entries) => {
+    form.elements[name].append(new Option("all", ""));
+    for (const [value, text] of entries) form.elements[name].append(new Option(text, value));
+    if (entries.length < 2) form.elements[name].closest("label").hidden = true;
+  };
+  options("step", index.steps.map((step) => [step, when(step)]));
+  options("state", index.states.map((name, number) => [number, name]));
+  options("kind", index.kinds.map((name, number) => [number, words(name) || "(none)"]));
+  options("end", index.ends.map((name, number) => [number, words(name)]));
+  form.hidden = false;
+
+  let shown = [], limit = PAGE, asked = 0;
+  function fits(row) {
+    const value = (name) => form.elements[name].value;
+    const marks = value("marks");
+    return (
+      (!value("step") || row[STEP] === Number(value("step"))) && (!value("state") || row[STATE] === Number(value("state"))) &&
+      (!value("kind") || row[KIND] === Number(value("kind"))) && (!value("end") || row[END] === Number(value("end"))) &&
+      (!marks || (marks === "marked" ? row[MARKS] > 0 : row[LOOPS] > 0))
+    );
+  }
+  async function filter() {
+    const turn = ++asked, text = form.elements.text.value.trim().toLowerCase();
+    let rows = index.rows.filter(fits);
+    if (text) {
+      const found = [];
+      for (let number = 0; number * index.piece < index.rows.length; number++) {
+        const inside = rows.filter((row) => Math.floor(place.get(row[KEY]) / index.piece) === number);
+        if (!inside.length) continue;
+        $("count").textContent = `searching, ${found.length} found`;
+        const held = await piece(number);
+        if (turn !== asked) return;
+        held.text ??= held.episodes.map(textOf);
+        for (const row of inside) if (held.text[place.get(row[KEY]) % index.piece].includes(text)) found.push(row);
+      }
+      rows = found;
+    }
+    shown = rows;
+    limit = PAGE;
+    draw();
+  }
+  function draw() {
+    const won = index.states.indexOf("won"), failed = index.states.indexOf("failed");
+    const successes = shown.filter((row) => row[STATE] === won).length;
+    const failures = shown.filter((row) => row[STATE] === failed).length;
+    $("count").textContent = `${shown.length.toLocaleString("en")} of ${index.rows.length.toLocaleString("en")} episodes; ` +
+      `${successes.toLocaleString("en")} won` + (failures ? `; ${failures} failed by infrastructure` : "");
+    list.replaceChildren(...shown.slice(0, limit).map((row) => {
+      const item = make("li"), link = make("a");
+      link.href = `#episode-${row[KEY]}`;
+      const id = make("span", "id", row[TASK]);
+      if (index.kinds[row[KIND]]) id.append(make("small", "", words(index.kinds[row[KIND]])));
+      const state = index.states[row[STATE]];
+      link.append(
+        make("span", `state ${state}`, state), id, make("span", "dim", when(row[STEP])),
+        make("span", "dim", `${row[TURNS]} turns`), make("span", "dim", words(index.ends[row[END]])),
+      );
+      item.append(link);
+      return item;
+    }));
+    $("more").hidden = shown.length <= limit;
+  }
+  $("more").addEventListener("click", () => { limit += 4 * PAGE; draw(); });
+  let waiting;
+  form.addEventListener("input", (event) => {
+    clearTimeout(waiting);
+    waiting = setTimeout(filter, event.target.name === "text" ? 200 : 0);
+  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+
+  // ---- one episode
+  const reader = $("reader"), body = $("reader-body");
+  let open = null;
+  function turnOf(turn) {
+    if (turn.gap) return make("li", "gap", `${turn.gap} turns are left out here; they are in the trajectory file.`);
+    const item = make("li", turn.x ? "turn marked" : "turn"), did = make("p", "did");
+    did.append(make("span", "n", turn.n), make("code", "", turn.a || "(no action)"));
+    for (const mark of turn.x || []) did.append(make("mark", mark, mark));
+    if (turn.k) did.append(make("mark", "", turn.k));
+    if (turn.i) did.append(make("mark", "", `${turn.i} images seen`));
+    if (turn.w) did.append(make("span", "reward", `reward ${turn.w}`));
+    item.append(did);
+    if (turn.r !== undefined) item.append(make("p", "said", turn.r));
+    if (turn.p !== undefined) item.append(make("p", "said", `report: ${turn.p}`));
+    if (turn.c) {
+      const choice = make("details");
+      choice.append(make("summary", "", "what could be done"), make("p", "saw", turn.c));
+      item.append(choice);
+    }
+    if (turn.s) item.append(make("p", "saw", turn.s));
+    return item;
+  }
+  async function read(key) {
+    const number = place.get(key);
+    if (number === undefined) return missing(key);
+    open = key;
+    const row = index.rows[number];
+    const episode = (await piece(Math.floor(number / index.piece))).episodes[number % index.piece];
+    if (open !== key) return;
+    $("reader-title").textContent = episode.task;
+    const facts = $("reader-facts");
+    facts.replaceChildren(make("span", `state ${episode.state}`, episode.state));
+    const told = [when(row[STEP]), words(episode.kind), `${episode.num_turns} turns`, `ended: ${words(episode.ended)}`,
+      `reward ${row[REWARD]}`, `${episode.tokens} tokens`];
+    facts.append(` · ${told.filter(Boolean).join(" · ")}`);
+    const first = make("li", "first"), turns = make("ol", "turns");
+    first.append(make("p", "saw", episode.first));
+    turns.append(first, ...episode.turns.map(turnOf));
+    body.replaceChildren(...(episode.failure ? [make("p", "failure", episode.failure)] : []), turns);
+    const others = ofTask.get(row[TASK]), next = others[(others.indexOf(row) + 1) % others.length];
+    $("other").hidden = others.length < 2;
+    $("other").textContent = `same task, ${when(next[STEP])}`;
+    $("other").dataset.key = next[KEY];
+    if (!reader.open) reader.showModal();
+    reader.scrollTop = 0;
+  }
+  function missing(key) {
+    open = null;
+    $("reader-title").textContent = `Episode ${key}`;
+    $("reader-facts").textContent = key.startsWith("t")
+      ? "It is one of those that the run learned from; they are in the folder trajectories."
+      : "It is not in this page, which holds only so many; it is in the trajectory files.";
+    body.replaceChildren();
+    $("other").hidden = true;
+    if (!reader.open) reader.showModal();
+  }
+  const visit = (key) => { history.replaceState(null, "", `#episode-${key}`); read(key); };
+  const follow = () => {
+    const match = /^#episode-([\w-]+)$/.exec(location.hash);
+    if (match) read(match[1]);
+    else if (reader.open) reader.close();
+  };
+  addEventListener("hashchange", follow);
+  reader.addEventListener("close", () => {
+    open = null;
+    if (location.hash.startsWith("#episode-")) history.replaceState(null, "", "#episodes");
+  });
+  reader.addEventListener("click", (event) => { if (event.target === reader) reader.close(); });
+  $("shut").addEventListener("click", () => reader.close());
+  $("other").addEventListener("click", () => visit($("other").dataset.key));
+  const step = (by) => {
+    const at = shown.findIndex((row) => row[KEY] === open), next = shown[at + by];
+    if (next) visit(next[KEY]);
+  };
+  for (const button of reader.querySelectorAll("[data-go]")) button.addEventListener("click", () => step(Number(button.dataset.go)));
+  reader.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowLeft") step(-1);
+    if (event.key === "ArrowRight") step(1);
+  });
+
+  filter();
+  follow();
+})();
