@@ -14,6 +14,7 @@ from agentrl.composition import build, world_settings
 from agentrl.config import RunConfig
 from agentrl.display import Display, Silent
 from agentrl.errors import ConfigError, nearest, unknown_name
+from agentrl.eval.report import report_line
 from agentrl.eval.statistics import bootstrap_interval, wilson_interval
 from agentrl.interruption import hand_over
 from agentrl.models.defaults import is_model
@@ -239,6 +240,7 @@ def _written(result: EvalResult, folder: RunDirectory) -> EvalResult:
     write_trajectories(folder.trajectory_file(0), list(result.trajectories))
     folder.update_meta(panels={result.split: result.panel})
     write_json(folder / "results.json", result.as_dict())
+    report_line(folder.path)
     return replace(result, run_dir=folder.path)
 
 

@@ -526,7 +526,9 @@ def train(
         folder = checkpoint.folder if checkpoint is not None else None
         picture = draw_curve(run_dir.metrics(), f"{config.algo} on {config.env}: success")
         write_whole(run_dir.path / "curve.svg", picture.encode())
-        shown.finish([*summary_rows(trainer.before, trainer.after), *what_next(run_dir.path, config.env, folder)])
+        report = load("report", "agentrl.eval.report:report_line")(run_dir.path)
+        last = [*what_next(run_dir.path, config.env, folder), report]
+        shown.finish([*summary_rows(trainer.before, trainer.after), *last])
         return folder
 
     return TrainResult(

@@ -12,6 +12,7 @@ from agentrl.interruption import notice, noticed
 VERBS = {
     "train": "train a model in a world, and write a run directory",
     "eval": "judge a policy on a split, by task kind",
+    "report": "a run as a page to read and to show; several on the same axes",
     "play": "play a world in the terminal, yourself or any policy",
     "list": "what there is: envs, algos, parts, memories, formats, policies, curricula",
     "tasks": "the splits of a world, their tasks and hashes",
