@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from agentrl.trainers.algorithm import Part
+from agentrl.trainers.algorithms.chi_squared import CHI_SQUARED, CHI_SQUARED_TERM, ChiSquaredConfig
 from agentrl.trainers.algorithms.clip_cov import ClipCovConfig, candidates, masked_by_covariance
 from agentrl.trainers.algorithms.grpo import GRPO
 from agentrl.trainers.algorithms.kl_cov import KL_COV
 from agentrl.trainers.composition import compose
 from agentrl.trainers.parts.chance import token_chance
 from agentrl.trainers.parts.covariance import token_covariance
+from agentrl.trainers.parts.kl_control import kl_in_reward, steered
 from agentrl.trainers.parts.surrogates import POLICY_GRADIENT, ppo_clip
 from agentrl.trainers.parts.surrogates_ratio import CISPO_CLIP, DPPO_KL, DPPO_TV, DRO, SAPO
 from agentrl.trainers.parts.surrogates_sequence import GMPO, GSPO_CLIP
@@ -185,3 +187,43 @@ def _kl_cov(case: Case, share: float, coef: float, rtol: float | None = None) ->
     num = max(1, int(view.num_tokens * share))
     if num >= len(ordered) or ordered[num - 1] - ordered[num] > 1e-12:
         yield Check(gradient.tolist(), matrix(outputs["grad_log_prob"])[mask].tolist(), rtol)
+
+
+def verl_kl_in_reward(case: Case) -> Iterator[Check]:
+    inputs = case["inputs"]
+    score, old, reference = (matrix(inputs[n]) for n in ("token_level_scores", "old_log_prob", "ref_log_prob"))
+    got = kl_in_reward(score.reshape(-1), old.reshape(-1), reference.reshape(-1), case["params"]["kl_ratio"])
+    yield Check(got.tolist(), matrix(case["outputs"]["rewards"]).reshape(-1).tolist())
+
+
+def verl_adaptive_kl_controller(case: Case) -> Iterator[Check]:
+    params = case["params"]
+    coef = params["init_kl_coef"]
+    for entry in case["outputs"]["sequence"]:
+        coef = steered(coef, entry["current_kl"], params["target_kl"], entry["n_steps"], params["horizon"])
+        yield Check(coef, entry["value_after"])
+
+
+def orpo_chi2_llm_regulariser(case: Case) -> Iterator[Check]:
+    inputs, params, outputs = case["inputs"], case["params"], case["outputs"]
+    dtype = case.get("dtype", "float64")
+    mask = matrix(inputs["mask"]) > 0
+    logp, reference = matrix(inputs["logprobs"], dtype)[mask].requires_grad_(), matrix(inputs["ref_logprobs"], dtype)
+    view = view_of_rows(mask, current=logp, reference=reference[mask])
+    names = {"sqrt_chi2_weight": "sqrt-chi-squared", "chi2_weight": "chi-squared", "kl_weight": "kl"}
+    settings = {"statistic": names[key], "coef": params[key]} if (key := next(iter(params), "")) else {"coef": 0.0}
+    composition = compose(CHI_SQUARED, {"surrogate": "likelihood"}, {"chi-squared": settings})
+    loss = torch.zeros((), dtype=logp.dtype)
+    gradient = torch.zeros_like(logp)
+    if settings["coef"]:
+        _, term = composition.terms(view)
+        loss = term.weight * (composition.weights(view, term.level, term.aggregate) * term.values).sum()
+        if loss.requires_grad:
+            (gradient,) = torch.autograd.grad(loss, logp)
+    yield Check(loss.item(), outputs["added_loss"])
+    yield Check(gradient.tolist(), matrix(outputs["grad_logprobs"])[mask].tolist())
+    shown = CHI_SQUARED_TERM.metrics(view, ChiSquaredConfig(), None)  # type: ignore[misc]
+    stats = outputs["stats"]
+    yield Check([shown["chi_squared/kl"], shown["chi_squared/chi2"]], [stats["kl"], stats["chi2"]])
+    clipped = [shown["chi_squared/clipped_above"], shown["chi_squared/clipped_below"]]
+    yield Check(clipped, [stats["ratio_clipfrac"], stats["inv_ratio_clipfrac"]], 1e-6)  # theirs are float32
