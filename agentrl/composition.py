@@ -121,14 +121,14 @@ def _refuse_contradictions(algorithm: Any, parts: Mapping[str, list[Any]]) -> No
             raise ConfigError(f"{where}: it needs an advantage; name one, as parts.advantage=group-norm")
         if "value" in part.needs and part.kind != "value-loss" and not parts["value_loss"]:
             raise ConfigError(
-                f"{where}: it reads a critic's values, and no critic is trained; add one, as parts.value_loss=value-clip"
+                f"{where}: it reads a critic's values, and there is no critic; add one, as parts.value_loss=value-clip"
             )
         if part.kind == "value-loss" and not any("value" in other.needs for other in parts["advantage"]):
             raise ConfigError(f"{where}: no advantage reads the critic's values; name one, as parts.advantage=gae")
         adds_up = part.kind == "advantage" and ("value" in part.needs or part.per_turn)
         if adds_up and not parts["returns"][0].per_turn:
             raise ConfigError(
-                f"{where} beside returns {parts['returns'][0].name!r}, which credits every turn with the whole episode: "
+                f"{where} beside returns {parts['returns'][0].name!r}, which credits each turn with the whole episode: "
                 "it would be counted at every turn; use parts.returns=turn-reward or last-turn-outcome"
             )
         own = ", ".join(returns.name for returns in parts["returns"])

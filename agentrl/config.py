@@ -62,6 +62,8 @@ class RolloutConfig:
     """Processes for synchronous worlds; 0: one a core, at most 8."""
     episodes_per_worker: int = 500
     """A worker process is replaced after this many episodes: some engines leak."""
+    worker_memory: float = 0.0
+    """GiB that a worker may hold, with all that its world starts; 0: its share of half the memory, at least 4."""
     tries: int = 3
     """An episode that ends by an infrastructure failure is played again, up to this many times in all."""
     reset_seconds: float = 120.0
@@ -82,7 +84,7 @@ class RolloutConfig:
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("reset_seconds", "step_seconds", "generate_seconds"):
             require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("max_episode_tokens", "patience", "workers", "top_k", "episode_seconds"):
+        for name in ("max_episode_tokens", "patience", "workers", "worker_memory", "top_k", "episode_seconds"):
             require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
         require(self.max_context >= 16, f"max_context is {self.max_context}; it must be at least 16")
         require(self.temperature >= 0, f"temperature is {self.temperature}; it must not be negative")
@@ -144,6 +146,29 @@ class TrainerConfig:
         for name in ("lr", "muon_lr", "final_lr"):
             require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
         require(len(self.betas) == 2, f"betas is {self.betas}; it must be two numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticConfig:
+    """The critic of algorithms that have one, as ppo; its epochs and minibatches are the trainer's."""
+
+    backbone: Literal["own", "shared"] = "own"
+    """own: a copy of the policy as it was loaded, with a head; shared: a head on the policy, which learns from both."""
+    lr: float = 0.0
+    """Peak learning rate of AdamW, on the trainer's schedule; 0: trainer.lr. verl's examples have ten times that."""
+    warmup_steps: int = 0
+    """Steps at the beginning in which the critic alone learns: the policy's learning rate is 0."""
+    updates: int = 1
+    """Optimiser steps of the critic for each one of the policy; more than 1 only with a backbone of its own."""
+
+    def __post_init__(self) -> None:
+        require(self.lr >= 0, f"lr is {self.lr}; it must not be negative")
+        require(self.warmup_steps >= 0, f"warmup_steps is {self.warmup_steps}; it must not be negative")
+        require(self.updates >= 1, f"updates is {self.updates}; it must be at least 1")
+        require(
+            self.updates == 1 or self.backbone == "own",
+            f"updates is {self.updates}; a shared backbone is changed by both losses at once, so it must be 1",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +234,7 @@ class RunConfig:
     model: ModelConfig = ModelConfig()
     rollout: RolloutConfig = RolloutConfig()
     trainer: TrainerConfig = TrainerConfig()
+    critic: CriticConfig = CriticConfig()
     validation: ValidationConfig = ValidationConfig()
     seed: int = 0
     """Everything random follows from it."""

@@ -3,6 +3,7 @@
 checkpoints/
     step-000010/            model.safetensors, config.json, tokenizer, agentrl.json: what vLLM and transformers load
         trainer/            optimiser.safetensors, adapter.safetensors (LoRA), state.json
+            critic/         weights.safetensors, optimiser.safetensors: of algorithms with a critic
     last.json, best.json    commit records: which folder counts, and the size and sha256 of its files
 """
 
@@ -24,6 +25,7 @@ from agentrl.errors import DataError, RunDirectoryError
 from agentrl.models.load import Model, saved_weights
 from agentrl.models.save import save_model
 from agentrl.run_directory import read_json, write_json, write_whole
+from agentrl.trainers.critic import Critic
 from agentrl.trainers.optimiser import Optimiser
 
 CHECKPOINT_SCHEMA = 1
@@ -58,12 +60,20 @@ def _tensors(data: Mapping[str, Tensor]) -> bytes:
 
 
 def save_checkpoint(
-    root: Path, model: Model, optimiser: Optimiser, step: int, state: dict[str, Any], *, best: bool, keep: int
+    root: Path,
+    model: Model,
+    optimiser: Optimiser,
+    step: int,
+    state: dict[str, Any],
+    *,
+    best: bool,
+    keep: int,
+    critic: Critic | None = None,
 ) -> Path:
     """Write the checkpoint of a step, commit it, then remove what is no longer needed.
 
     root: the run's `checkpoints` folder.   state: everything else that must go on, JSON-able.
-    best: it is the best so far.   keep: latest checkpoints that stay, beside the best.
+    best: it is the best so far.   keep: latest checkpoints that stay, beside the best.   critic: where there is one.
     Raises DataError where the disk fails; the last checkpoint is then still whole.
     """
     folder = root / f"step-{step:06d}"
@@ -71,6 +81,8 @@ def save_checkpoint(
     trainer = folder / "trainer"
     try:
         trainer.mkdir()
+        if critic is not None:
+            (trainer / "critic").mkdir()
     except OSError as error:
         raise DataError(
             f"cannot write {trainer}: {error.strerror}; free some space, then continue with --resume"
@@ -79,6 +91,9 @@ def save_checkpoint(
     if model.has_adapter:
         trainable = {n: p for n, p in model.module.named_parameters() if p.requires_grad}
         write_whole(trainer / "adapter.safetensors", _tensors(trainable))
+    if critic is not None:
+        write_whole(trainer / "critic" / "weights.safetensors", _tensors(critic.weights()))
+        write_whole(trainer / "critic" / "optimiser.safetensors", _tensors(critic.optimiser.state_tensors()))
     write_json(trainer / "state.json", {"schema": CHECKPOINT_SCHEMA, "step": step, **state})
     record = _record(folder, step)
     write_json(root / "last.json", record)
@@ -129,8 +144,28 @@ def find_checkpoint(root: Path, name: str = "last") -> Saved | None:
     return Saved(record["step"], folder, read_json(folder / "trainer" / "state.json"))
 
 
-def restore(saved: Saved, model: Model, optimiser: Optimiser) -> None:
-    """Put weights and the optimiser's state back as they were, bit for bit.   Raises DataError for a damaged file."""
+def restore(saved: Saved, model: Model, optimiser: Optimiser, critic: Critic | None = None) -> None:
+    """Put weights and the optimisers' states back as they were, bit for bit.   Raises DataError for a damaged file."""
+    _restore_policy(saved, model, optimiser)
+    if critic is None:
+        return
+    folder = saved.folder / "trainer" / "critic"
+    try:
+        weights = load_tensors((folder / "weights.safetensors").read_bytes())
+        state = load_tensors((folder / "optimiser.safetensors").read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"the critic of checkpoint {saved.folder} cannot be read: {error}") from error
+    own = critic.weights()
+    if set(own) != set(weights):
+        missing = min(set(own) ^ set(weights))
+        raise DataError(f"the critic of checkpoint {saved.folder} is another one: {missing!r} is not in both")
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
+    critic.optimiser.load_state_tensors(state)
+
+
+def _restore_policy(saved: Saved, model: Model, optimiser: Optimiser) -> None:
     trainer = saved.folder / "trainer"
     try:
         state = load_tensors((trainer / "optimiser.safetensors").read_bytes())

@@ -243,7 +243,7 @@ def _on_every_channel(modifier: Bound, view: StepView) -> StepView:
 
 
 def _credited(view: StepView, result: Tensor | Credit | Channels) -> StepView:
-    """The view with what an advantage part gave: the advantage, and from one with a critic what values are to become."""
+    """The view with what an advantage part gave: the advantage, and with a critic what the values are to become."""
     if isinstance(result, Tensor):
         return view.with_fields(advantage=result.detach())
     if isinstance(result, Channels):

@@ -26,6 +26,7 @@ from agentrl.event_log import EventLog
 from agentrl.foreign import drawn, read_episodes, tokenised, trajectory_files
 from agentrl.hardware import usable_cores
 from agentrl.models.forward import packs_without_leaks
+from agentrl.models.head import Probe
 from agentrl.models.load import Model, load_model, output_head
 from agentrl.models.vision import ImageInputs, image_files
 from agentrl.panels import spread
@@ -42,9 +43,12 @@ from agentrl.trainers.algorithm import Curriculum
 from agentrl.trainers.batch import Batch, build_batch
 from agentrl.trainers.checkpoint import commit_best, find_checkpoint, restore, save_checkpoint
 from agentrl.trainers.composition import Composition, compose
+from agentrl.trainers.critic import Critic, make_critic
+from agentrl.trainers.final_prompts import FinalPrompts
 from agentrl.trainers.optimiser import Optimiser, learning_rate
 from agentrl.trainers.ranks import Ranks
 from agentrl.trainers.step_metrics import step_metrics
+from agentrl.trainers.step_view import StepView
 from agentrl.trainers.update import TokenNumbers, Update, Updater
 from agentrl.types import Task, Trajectory
 
@@ -74,8 +78,6 @@ def check_before_loading(config: RunConfig, composition: Composition) -> None:
         )
     if rollout.temperature == 0:
         raise ConfigError("rollout.temperature is 0; a greedy policy explores nothing: train at a temperature above 0")
-    if "value" in composition.needs:
-        raise ConfigError(f"algorithm {config.algo!r} needs a critic, which this trainer does not have yet")
 
 
 def spoken_to(config: RunConfig) -> dict[str, Any]:
@@ -139,6 +141,7 @@ class Trainer:
             two_passes=config.trainer.passes == "two",
             ranks=self.ranks,
         )
+        self.critic = self._critic()
         self.curriculum = self._curriculum()
         self.policy = TransformersPolicy(
             self.model,
@@ -180,6 +183,15 @@ class Trainer:
         if not split or not self.config.validation.num_tasks:
             return []
         return list(self.world.tasks(split, self.world_config))
+
+    def _critic(self) -> Critic | None:
+        """Where the algorithm's parts read values; made before the policy's weights change."""
+        if "value" not in self.composition.needs:
+            return None
+        instructions = str(self.world.instructions(self.world_config) or "")
+        tools, longest = tuple(self.world.tools(self.world_config) or ()), self.config.rollout.max_context
+        next_prompt = FinalPrompts(self.memory, self.format, self.model.renderer, instructions, tools, longest)
+        return make_critic(self.config, self.model.module, self.updater, next_prompt)
 
     def _curriculum(self) -> Curriculum:
         curriculum: Curriculum = build("curriculum", self.config.curriculum, self.config.curriculum_settings)
@@ -264,14 +276,20 @@ class Trainer:
             singleton=trainer.singleton,
             step=self.step,
             num_steps=trainer.steps,
+            learning_rate=trainer.lr * learning_rate(self.step, trainer),
             seed=self.config.seed,
         )
         if self.model.processor is not None:
             files = image_files(trajectories)
             self.updater.image_inputs = ImageInputs(self.model.module, self.model.processor.image_processor, files)
+        if self.critic is not None:
+            self.critic.read(trajectories, batch.view)
         passed = self.composition.gate(batch.view)
         if not bool(passed.all()):
-            batch = batch.keep(passed[batch.view.group_of_trajectory].nonzero()[:, 0])
+            kept = passed[batch.view.group_of_trajectory].nonzero()[:, 0]
+            if self.critic is not None:
+                self.critic.keep(batch.view, kept)
+            batch = batch.keep(kept)
         return batch if batch.view.num_tokens and bool(batch.view.trained.any()) else None
 
     def prepare(self, batch: Batch) -> tuple[Batch, TokenNumbers | None]:
@@ -280,14 +298,26 @@ class Trainer:
         before_loss = {n for slot in BEFORE_LOSS for bound in self.composition.slots[slot] for n in bound.part.needs}
         several = self.config.trainer.epochs * self.config.trainer.minibatches > 1
         measured = {"old", "sampled_entropy"}
-        if before_loss & measured or (several and needs & measured):
-            known = self.updater.evaluate(batch, with_entropy=bool(needs & {"entropy", "sampled_entropy"}))
-            view = view.with_fields(old=known.logprob, sampled_entropy=known.entropy)
+        if before_loss & measured or (several and needs & measured) or self.composition.sampled_probes:
+            with_entropy = bool(needs & {"entropy", "sampled_entropy"})
+            known = self.updater.evaluate(batch, with_entropy, self.composition.every_probe)
+            view = view.with_fields(old=known.logprob, sampled_entropy=known.entropy, sampled_probes=known.probes)
         if "reference" in needs:
             with self.model.reference() as module:
                 reference = replace(self.updater, module=module).evaluate(batch, with_entropy=False)
             view = view.with_fields(reference=reference.logprob)
-        return batch.with_view(self.composition.advantage(view)), known
+        if self.critic is not None:
+            view = self.critic.valued(view)
+
+        def measure(view: StepView, late: Sequence[Probe]) -> Mapping[str, Tensor]:
+            return self.updater.evaluate(batch.with_view(view), False, late).probes
+
+        return batch.with_view(self.composition.advantage(view, measure)), known
+
+    def _share(self) -> float:
+        """Of the policy's peak learning rate, at this step."""
+        share = learning_rate(self.step, self.config.trainer)
+        return share if self.critic is None else self.critic.policy_share(share, self.step)
 
     def update(self, batch: Batch, known: TokenNumbers | None) -> list[tuple[Batch, Update]]:
         """All optimiser steps of one rollout."""
@@ -299,7 +329,10 @@ class Trainer:
             if number == 0 and known is not None:
                 first = known.select(part.tokens)
             self.display.phase("learning", number + 1, trainer.epochs * trainer.minibatches)
-            update = self.updater.step(part.batch, self.composition, share, first)
+            if self.critic is None:
+                update = self.updater.step(part.batch, self.composition, share, first)
+            else:
+                update = self.critic.step(part.batch, part.trajectories, self.composition, share, first)
             if not math.isfinite(update.grad_norm):
                 self.display.note(f"step {self.step + 1}: the gradient was not finite; this update was left out")
             updates.append((part.batch, update))
@@ -317,7 +350,7 @@ class Trainer:
                 part = batch if trainer.minibatches == 1 else batch.keep(chosen)
                 if bool(part.view.trained.any()):
                     tokens = torch.isin(view.trajectory_of_token, chosen).nonzero()[:, 0]
-                    yield _Minibatch(part, tokens)
+                    yield _Minibatch(part, tokens, chosen)
 
     async def one_step(self) -> dict[str, float]:
         """Play, learn, remember.   Returns what is logged."""
@@ -335,6 +368,7 @@ class Trainer:
         else:
             updates = self.update(prepared, known)
             metrics |= step_metrics(self.composition, updates, prepared.view)
+            metrics |= self.critic.metrics() if self.critic is not None else {}
             whole = known or updates[0][1].numbers
             self.composition.update(
                 prepared.view.with_fields(
@@ -347,7 +381,7 @@ class Trainer:
         ended = time.perf_counter()
         stream = batch.num_stream_tokens if batch is not None else 0
         return metrics | {
-            "lr": self.config.trainer.lr * learning_rate(self.step, self.config.trainer),
+            "lr": self.config.trainer.lr * self._share(),
             "stream_tokens": float(stream),
             "tokens_per_second": stream / (ended - started),
             "seconds/rollout": played - started,
@@ -413,6 +447,7 @@ class Trainer:
             state,
             best=best,
             keep=self.config.trainer.keep_checkpoints,
+            critic=self.critic,
         )
 
     def resume(self) -> None:
@@ -431,7 +466,7 @@ class Trainer:
         if "reference" in self.composition.needs:
             with self.model.reference():
                 pass  # kept from here on: the model as it was loaded, before its weights become the checkpoint's
-        restore(saved, self.model, self.optimiser)
+        restore(saved, self.model, self.optimiser, self.critic)
         if self.ranks.leads and saved.state.get("is_best"):
             commit_best(self.run.checkpoints)
         self.step, self.best = saved.step, saved.state["best"]
@@ -473,6 +508,8 @@ class _Minibatch:
     batch: Batch
     tokens: Tensor
     """[n] int64: its tokens among the whole batch's N."""
+    trajectories: Tensor
+    """[k] int64, sorted: its trajectories among the whole batch's J."""
 
 
 @contextlib.contextmanager

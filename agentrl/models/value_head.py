@@ -1,4 +1,4 @@
-"""A value head: one number for each place of a sequence, of what is still to come, read from a model's hidden states."""
+"""A value head: how much is still to come at a place of a sequence, read from a model's hidden states."""
 
 import copy
 

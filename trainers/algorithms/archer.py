@@ -13,7 +13,8 @@ read: a critic of utterances, gamma 0.95, the policy gradient of A times an utte
 updates. Released, that critic is twin Q and twin V learned off-policy from a replay buffer with slow targets, and A is
 the smaller Q less the smaller V; here it is one V, learned from the rollout at hand (ours), which needs no targets. lam
 0.95 is ours too: a young critic's one-step credit says little; 0 is the released form. Summarise turns are turns of
-their own that no gamma follows, and advantages are whitened (ours). Where minibatches or epochs make several updates, `parts: {surrogate: ppo-clip}`.
+their own that no gamma follows, and advantages are whitened (ours). Where minibatches or epochs make several updates of
+a rollout, take `parts: {surrogate: ppo-clip}`; `critic: {updates: 16}` has the released ratio of 50 to 3.
 """
 
 from dataclasses import dataclass

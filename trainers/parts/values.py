@@ -37,7 +37,7 @@ class ValueClipConfig:
     clip: float = 0.5
     """A value that moved further than this from what it was at the rollout gains nothing more; 0: no bound. verl's."""
     coef: float = 1.0
-    """Weight of the value loss; beside a critic of its own backbone it only scales gradients before they are clipped."""
+    """Weight of the value loss; where the backbone is the critic's own, only the gradient's clipping knows it."""
 
     def __post_init__(self) -> None:
         require(self.clip >= 0, f"clip is {self.clip}; it must be 0 (off) or above")
