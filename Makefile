@@ -29,8 +29,8 @@ $(VENV)/.ready-to-run: pyproject.toml constraints.txt make/install.sh
 train: $(VENV)/.ready-to-run ## the main job: set up, then learn ALFWorld by reinforcement on this machine
 	$(BIN)/agentrl train --env alfworld --algo epo $(ARGS)
 
-evaluate: $(VENV)/.ready-to-run ## judge the model that comes with the package, or ARGS="--policy RUN"
-	$(BIN)/agentrl eval --env alfworld --policy tiny $(ARGS)
+evaluate: $(VENV)/.ready-to-run ## judge the model that comes with the package on all 140 + 134 games, or ARGS="--policy RUN"
+	$(BIN)/agentrl eval --env alfworld --policy tiny --split valid_seen,valid_unseen --both $(ARGS)
 
 test: $(VENV)/.ready-to-test ## set up, then pass the tests
 	@make/system.sh --if-possible $$(sed 's/#.*//' tests/system_programs.txt)

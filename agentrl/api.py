@@ -47,6 +47,7 @@ _TRAIN = "agentrl.trainers.loop:train"
 _CHECK = "agentrl.trainers.loop:check_before_loading"
 _RANKS = "agentrl.trainers.ranks:Ranks"
 _EVALUATE = "agentrl.eval.evaluate:evaluate"
+_EVALUATE_SEVERAL = "agentrl.eval.evaluate:evaluate_several"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +181,39 @@ def evaluate(
             episodes=episodes,
             repeats=repeats,
             greedy=greedy,
+            out=out,
+            base_url=base_url,
+        )
+    )
+
+
+def evaluate_several(
+    config: RunConfig,
+    *,
+    policy: Any = None,
+    display: "Display | None" = None,
+    splits: Sequence[str] = ("",),
+    decodings: Sequence[bool] = (False,),
+    episodes: int = 0,
+    repeats: int = 1,
+    out: str | os.PathLike[str] = "",
+    base_url: str = "",
+) -> list[Any]:
+    """`evaluate` of every split in every decoding, by one policy that is loaded once: an `EvalResult` each, in order.
+
+    decodings: False: sampled, True: greedy.   out: with several results, each has a folder of its own in it, as
+    `valid_seen-greedy`.   The rest: as `evaluate`.
+    """
+    run = load("evaluation", _EVALUATE_SEVERAL)
+    return blocking(
+        lambda: run(
+            config,
+            policy=policy,
+            display=display,
+            splits=splits,
+            decodings=decodings,
+            episodes=episodes,
+            repeats=repeats,
             out=out,
             base_url=base_url,
         )

@@ -49,6 +49,11 @@ class EvalResult:
     """How it was asked: split, episodes, repeats, temperature, seed."""
 
     @property
+    def decoding(self) -> str:
+        """`greedy` or `sampled`."""
+        return decoding_name(self.settings.get("temperature") == 0)
+
+    @property
     def all(self) -> Tally:
         return self.by_kind[TOTAL]
 
@@ -99,21 +104,69 @@ def evaluate(
 
     Raises AgentRLError for an unknown policy, split or setting, before anything is played.
     """
+    results = evaluate_several(
+        config,
+        policy=policy,
+        world=world,
+        reward=reward,
+        display=display,
+        splits=(split,),
+        decodings=(greedy,),
+        episodes=episodes,
+        repeats=repeats,
+        out=out,
+        base_url=base_url,
+    )
+    return results[0]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A panel that is played in one way."""
+
+    split: str
+    tasks: Sequence[Task]
+    greedy: bool
+    folder: RunDirectory | None
+
+
+def evaluate_several(
+    config: RunConfig,
+    *,
+    policy: Any = None,
+    world: Any = None,
+    reward: Callable[[Trajectory], Any] | None = None,
+    display: Display | None = None,
+    splits: Sequence[str] = ("",),
+    decodings: Sequence[bool] = (False,),
+    episodes: int = 0,
+    repeats: int = 1,
+    out: str | os.PathLike[str] = "",
+    base_url: str = "",
+) -> list[EvalResult]:
+    """Every split in every decoding (True: greedy), one after another, by one policy that is loaded once.
+
+    out: a folder; of several results each has its own in it, as `valid_seen-greedy`.   The rest: as `evaluate`.
+    Raises AgentRLError for an unknown policy, split or setting, before anything is played.
+    """
     if repeats < 1:
         raise ConfigError(f"repeats is {repeats}; it must be at least 1")
     if episodes < 0:
         raise ConfigError(f"episodes is {episodes}; it must not be negative")
     shown = display or Silent()
     played = world if world is not None else load("env", config.env)
-    split, tasks, world_config = panel_of(config, played, split, episodes)
-    seated = seat(
-        policy, config, played, base_url=base_url, slots=min(config.rollout.concurrency, len(tasks) * repeats)
-    )
+    panels = [panel_of(config, played, split, episodes) for split in splits]
+    most = max(len(tasks) for _, tasks, _ in panels) * repeats
+    seated = seat(policy, config, played, base_url=base_url, slots=min(config.rollout.concurrency, most))
     memory = build("memory", config.memory, config.memory_settings)
     written = build("format", config.format, config.format_settings)
-    folder = _result_folder(config, out)
+    single = len(panels) * len(decodings) == 1
+    parts: list[_Part] = []
     try:
-        shown.start(f"{config.env}: {seated.name} on {len(tasks)} tasks of {split}, {repeats} a task", 1)
+        for split, tasks, _ in panels:
+            for greedy in decodings:
+                own = out if single or not os.fspath(out) else Path(out) / f"{split}-{decoding_name(greedy)}"
+                parts.append(_Part(split, tasks, greedy, _result_folder(config, own)))
         runner = Runner(
             played,
             seated.policy,
@@ -121,30 +174,27 @@ def evaluate(
             format=written,
             renderer=seated.renderer,
             rollout=config.rollout,
-            config=world_config,
+            config=panels[0][2],
             seed=config.seed,
             reward=reward,
         )
-        jobs = [
-            Job(task, f"{split}/{number}", rollout, 0, greedy=greedy)
-            for number, task in enumerate(tasks)
-            for rollout in range(repeats)
-        ]
         hand_over()
-        started = time.perf_counter()
-        trajectories = asyncio.run(_play(runner, seated.policy, jobs, shown))
-        result = _result(
-            config, seated.name, split, tasks, trajectories, time.perf_counter() - started, repeats, greedy
-        )
-        return _written(result, folder) if folder is not None else result
+        return asyncio.run(_judge(runner, seated, config, parts, repeats, shown))
     except BaseException:
-        if folder is not None:
-            folder.remove_unused()
+        for part in parts:
+            if part.folder is not None:
+                part.folder.remove_unused()
         raise
     finally:
         shown.close()
-        if folder is not None:
-            folder.close()
+        for part in parts:
+            if part.folder is not None:
+                part.folder.close()
+
+
+def decoding_name(greedy: bool) -> str:
+    """`greedy` or `sampled`."""
+    return "greedy" if greedy else "sampled"
 
 
 def panel_of(config: RunConfig, world: Any, split: str, episodes: int) -> tuple[str, list[Task], Any]:
@@ -164,28 +214,45 @@ def panel_of(config: RunConfig, world: Any, split: str, episodes: int) -> tuple[
     return split, tasks, world_config
 
 
-async def _play(runner: Runner, policy: Any, jobs: list[Job], display: Display) -> list[Trajectory]:
-    place = {(job.group, job.rollout): number for number, job in enumerate(jobs)}
-    played: dict[int, Trajectory] = {}
+async def _judge(
+    runner: Runner, seated: "Seat", config: RunConfig, parts: Sequence[_Part], repeats: int, display: Display
+) -> list[EvalResult]:
+    results: list[EvalResult] = []
     try:
-        async for trajectory in runner.stream(jobs):
-            played[place[trajectory.group, trajectory.rollout]] = trajectory
-            display.phase("playing", len(played), len(jobs))
+        for part in parts:
+            how = f"{part.split}, {decoding_name(part.greedy)}, {repeats} a task"
+            display.start(f"{config.env}: {seated.name} on {len(part.tasks)} tasks of {how}", 1)
+            started = time.perf_counter()
+            trajectories = await _play(runner, part, repeats, display)
+            result = _result(config, seated.name, part, trajectories, time.perf_counter() - started, repeats)
+            results.append(_written(result, part.folder) if part.folder is not None else result)
     finally:
         await runner.close()
-        await policy.close()
+        await seated.policy.close()
+    return results
+
+
+async def _play(runner: Runner, part: _Part, repeats: int, display: Display) -> list[Trajectory]:
+    jobs = [
+        Job(task, f"{part.split}/{number}", rollout, 0, greedy=part.greedy)
+        for number, task in enumerate(part.tasks)
+        for rollout in range(repeats)
+    ]
+    place = {(job.group, job.rollout): number for number, job in enumerate(jobs)}
+    played: dict[int, Trajectory] = {}
+    async for trajectory in runner.stream(jobs):
+        played[place[trajectory.group, trajectory.rollout]] = trajectory
+        display.phase("playing", len(played), len(jobs))
     return [played[number] for number in sorted(played)]
 
 
 def _result(
     config: RunConfig,
     name: str,
-    split: str,
-    tasks: Sequence[Task],
+    part: _Part,
     trajectories: Sequence[Trajectory],
     seconds: float,
     repeats: int,
-    greedy: bool,
 ) -> EvalResult:
     by_kind = tally_by_kind(trajectories)
     intervals = {kind: counts.interval for kind, counts in by_kind.items()}
@@ -196,17 +263,17 @@ def _result(
     return EvalResult(
         by_kind=by_kind,
         trajectories=tuple(trajectories),
-        split=split,
-        panel=panel_hash(task.id for task in tasks),
+        split=part.split,
+        panel=panel_hash(task.id for task in part.tasks),
         policy=name,
         seconds=seconds,
         intervals=intervals,
         interval_by="wilson" if repeats == 1 else "bootstrap over tasks",
         settings={
             "env": config.env,
-            "tasks": len(tasks),
+            "tasks": len(part.tasks),
             "repeats": repeats,
-            "temperature": 0.0 if greedy else config.rollout.temperature,
+            "temperature": 0.0 if part.greedy else config.rollout.temperature,
             "memory": config.memory,
             "format": config.format,
             "seed": config.seed,

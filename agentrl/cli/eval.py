@@ -1,6 +1,7 @@
-"""Judge a policy on a split of a world: success by task kind with 95 % intervals, infrastructure failures apart.
+"""Judge a policy on splits of a world: success by task kind with 95 % intervals, infrastructure failures apart.
 
 agentrl eval --env guess --policy random --episodes 100
+agentrl eval --env alfworld --policy tiny --split valid_seen,valid_unseen --both
 agentrl eval --env alfworld --policy runs/alfworld-epo-0 --repeats 4 --out runs/judged
 agentrl eval --env guess --policy api:NAME --base-url http://127.0.0.1:8000/v1
 """
@@ -12,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from agentrl.cli.parser import add_settings, number, settings_layers, whole_number, write
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from agentrl.config import RunConfig
 
 SETTING_FLAGS = ("env", "memory", "format", "seed", "threads")
@@ -19,7 +23,10 @@ SETTING_FLAGS = ("env", "memory", "format", "seed", "threads")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_policy(parser)
-    parser.add_argument("--split", default="", help="default: the world's split of what was never seen")
+    parser.add_argument(
+        "--split", default="", help="one, or several as A,B; default: the world's split of what was never seen"
+    )
+    parser.add_argument("--both", action="store_true", help="sampled, then greedy")
     parser.add_argument("--episodes", type=whole_number(), default=0, help="tasks, spread over the split; 0: all")
     parser.add_argument("--repeats", type=whole_number(1), default=1, help="episodes of each task")
     parser.add_argument("--out", default="", metavar="FOLDER", help="write trajectories and results.json here")
@@ -52,27 +59,68 @@ def configuration(args: argparse.Namespace) -> "tuple[RunConfig, str]":
 
 def run(args: argparse.Namespace) -> int:
     """Play, print the table.   Raises AgentRLError for what a user can put right."""
-    from agentrl.api import evaluate
+    from agentrl.api import evaluate_several
     from agentrl.display import Display, Silent
 
     config, policy = configuration(args)
     if args.dry_run:
         show_dry_run(config, args)
         return 0
-    result = evaluate(
+    results = evaluate_several(
         config,
         policy=policy,
         display=Silent() if args.quiet or not sys.stdout.isatty() else Display(),
-        split=args.split,
+        splits=splits_of(args),
+        decodings=(False, True) if args.both else (args.greedy,),
         episodes=args.episodes,
         repeats=args.repeats,
-        greedy=args.greedy,
         out=args.out,
         base_url=args.base_url,
     )
-    for line in table(result):
-        write(line)
+    for result in results:
+        for line in table(result):
+            write(line)
+        if len(results) > 1:
+            write("")
+    if len(results) > 1:
+        for line in side_by_side(results):
+            write(line)
+        if args.out:
+            write(f"written to {write_summary(args.out, results)}")
     return 0
+
+
+def splits_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """The splits that are asked for; an empty name is the world's own choice."""
+    return tuple(dict.fromkeys(name.strip() for name in args.split.split(",")))
+
+
+def side_by_side(results: "Sequence[Any]") -> list[str]:
+    """A line a task kind, a column a result: success in percent, its 95 % interval, and the episodes."""
+    kinds = list(dict.fromkeys(kind for result in results for kind in result.by_kind))
+    head = ("success, %", *(f"{result.split} {result.decoding}" for result in results))
+    rows = [head, *((kind, *(_share(result, kind) for result in results)) for kind in kinds)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _share(result: Any, kind: str) -> str:
+    counts = result.by_kind.get(kind)
+    if counts is None or not counts.episodes:
+        return "-"
+    low, high = result.intervals[kind]
+    return f"{100 * counts.success:.1f} [{100 * low:.1f}, {100 * high:.1f}] of {counts.episodes}"
+
+
+def write_summary(out: str, results: "Sequence[Any]") -> "Path":
+    """All results in one file of the folder that holds theirs; its path."""
+    from pathlib import Path
+
+    from agentrl.run_directory import write_json
+
+    file = Path(out) / "summary.json"
+    write_json(file, {"results": [result.as_dict() for result in results], "table": side_by_side(results)})
+    return file
 
 
 def show_dry_run(config: "RunConfig", args: argparse.Namespace) -> None:
@@ -86,12 +134,14 @@ def show_dry_run(config: "RunConfig", args: argparse.Namespace) -> None:
     build("memory", config.memory, config.memory_settings)
     build("format", config.format, config.format_settings)
     panel = load("evaluation", "agentrl.eval.evaluate:panel_of")
-    split, tasks, _ = panel(config, load("env", config.env), args.split, args.episodes)
+    panels = [panel(config, load("env", config.env), split, args.episodes) for split in splits_of(args)]
     unused = ("algo", "parts", "settings", "curriculum", "curriculum_settings", "trainer", "validation")
     shown = {name: value for name, value in to_mapping(config).items() if name not in unused}
     write(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
     write("")
-    write(f"# {args.policy} on {len(tasks)} tasks of {split}, {args.repeats} a task")
+    for split, tasks, _ in panels:
+        how = "sampled and greedy" if args.both else "greedy" if args.greedy else "sampled"
+        write(f"# {args.policy} on {len(tasks)} tasks of {split}, {args.repeats} a task, {how}")
 
 
 def table(result: Any) -> list[str]:
@@ -126,7 +176,8 @@ def table(result: Any) -> list[str]:
     by = "Wilson's" if result.interval_by == "wilson" else result.interval_by
     lines += [
         "",
-        f"{result.policy} on {result.split}, panel {result.panel[:16]}, {result.seconds:.1f} s; intervals: {by}",
+        f"{result.policy} on {result.split}, {result.decoding}, panel {result.panel[:16]} from"
+        f" {result.trajectories[0].task.id} on, {result.seconds:.1f} s; intervals: {by}",
     ]
     if result.all.failures:
         lines.append(

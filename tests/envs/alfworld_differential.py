@@ -3,10 +3,13 @@
     python -m tests.envs.alfworld_differential FOLDER --out FILE [--engine stock] [--generated 3827] [--shard 0/4]
 
 FOLDER holds official games ($ALFWORLD_DATA by default). Each game is played by its walkthrough and by a random walk in
-which the game refuses some commands. FILE gets a JSON line a game and says at a later start which games are done.
+which the game refuses some commands. FILE gets a JSON line a game and says at a later start which games are done. A
+game's `digest` is of all that the real engine said: with it `replay` tells in a millisecond whether the native engine
+still says the same.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -14,7 +17,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,10 @@ from agentrl.envs.alfworld.sources import load_game, load_walkthrough
 from agentrl.panels import spread
 from agentrl.types import Task
 
+STEPS = 50
+"""Of the random walk."""
+DIGITS = 10
+"""Of a digest, hexadecimal."""
 INVALID = ("go to nowhere 1", "", "take", "GO TO FRIDGE 1", "put x in/on y", "take apple 1 from fridge 1 please")
 
 
@@ -52,6 +59,7 @@ class Played:
     walkthrough_wins: bool = False
     verbs: dict[str, int] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
+    digest: str = ""
     seconds: float = 0.0
 
     def count(self, game: Simulator, command: str) -> None:
@@ -63,68 +71,97 @@ class Played:
             self.refused += 1
 
 
-class Pair:
-    """A game on both engines. `found`: where they differ."""
+class Native:
+    """A game on the native engine alone. `heard`: the digest of all that was said so far."""
 
-    def __init__(self, player: TextWorldPlayer, task: Task) -> None:
-        self.player, self.native = player, Simulator(load_game(task.data))
-        self.found: list[str] = []
-        self.turn = 0
-        self._same("opening", player.start(task.data), self.native.opening)
-        self._state()
+    def __init__(self, task: Task, heard: Any) -> None:
+        self.game, self.heard, self.turn = Simulator(load_game(task.data)), heard, 0
+        self._hear("", self.game.opening, self.game.admissible, self.game.won)
 
-    def step(self, command: str) -> str:
-        """Both play a command; the native engine's answer."""
+    def step(self, command: str) -> None:
         self.turn += 1
-        text = self.native.step(command)
-        self._same(command, self.player.play(command), text)
-        self._state()
-        paid = {name: self.player.state[name] for name in ("score", "done", "won", "lost")}
-        won = self.native.won
-        self._same("score and end", paid, {"score": int(won), "done": won, "won": won, "lost": False})
-        return text
+        text = self.game.step(command)
+        self._hear(command, text, self.game.admissible, self.game.won)
 
-    def _state(self) -> None:
-        self._same("admissible", self.player.admissible(), self.native.admissible)
-        self._same("won", self.player.won, self.native.won)
+    def _hear(self, *said: Any) -> None:
+        self.heard.update(json.dumps(said).encode())
+
+
+class Pair(Native):
+    """A game on both engines; what is heard is the real one. `found`: where they differ."""
+
+    def __init__(self, player: TextWorldPlayer, task: Task, heard: Any) -> None:
+        self.player, self.found = player, list[str]()
+        self._real = player.start(task.data)
+        super().__init__(task, heard)
+
+    def step(self, command: str) -> None:
+        self._real = self.player.play(command)
+        super().step(command)
+        paid = {name: self.player.state[name] for name in ("score", "done", "won", "lost")}
+        won = self.game.won
+        self._same("score and end", paid, {"score": int(won), "done": won, "won": won, "lost": False})
+
+    def _hear(self, *said: Any) -> None:
+        command, text, admissible, won = said
+        self._same(command, self._real, text)
+        self._same("admissible", self.player.admissible(), admissible)
+        self._same("won", self.player.won, won)
+        super()._hear(command, self._real, self.player.admissible(), self.player.won)
 
     def _same(self, what: str, real: Any, native: Any) -> None:
         if real != native:
             self.found.append(f"turn {self.turn}, {what!r}: real {real!r}, native {native!r}")
 
 
-def compare(player: TextWorldPlayer, task: Task, steps: int, seed: int) -> Played:
+def play_twice(start: Callable[[], Native], task: Task, steps: int, seed: int, played: Played) -> tuple[Native, Native]:
     """A game by its walkthrough, then by a random walk of `steps` commands that takes a step of the plan now and then,
     so that it comes to states which chance alone would not find."""
-    begin = time.perf_counter()
     rng = random.Random(zlib.crc32(f"{seed}/{task.id}".encode()))
-    plan, played = list(load_walkthrough(task.data)), Played(task.id)
-    straight = Pair(player, task)
+    plan = list(load_walkthrough(task.data))
+    straight = start()
     for command in plan:
-        played.count(straight.native, command)
+        played.count(straight.game, command)
         straight.step(command)
-    played.walkthrough_wins = straight.native.won
-    wandering = Pair(player, task)  # anew: the two share one real engine
-    while wandering.turn < steps and not wandering.native.won:
-        command = plan.pop(0) if plan and rng.random() < 0.15 else walk(wandering.native.admissible, rng)
-        played.count(wandering.native, command)
+    played.walkthrough_wins = straight.game.won
+    wandering = start()
+    while wandering.turn < steps and not wandering.game.won:
+        command = plan.pop(0) if plan and rng.random() < 0.15 else walk(wandering.game.admissible, rng)
+        played.count(wandering.game, command)
         wandering.step(command)
     played.steps = straight.turn + wandering.turn
-    played.differences = straight.found + wandering.found
+    return straight, wandering
+
+
+def compare(player: TextWorldPlayer, task: Task, steps: int = STEPS, seed: int = 0) -> Played:
+    """A game on both engines."""
+    begin = time.perf_counter()
+    played, heard = Played(task.id), hashlib.sha256()
+    for pair in play_twice(lambda: Pair(player, task, heard), task, steps, seed, played):
+        assert isinstance(pair, Pair)
+        played.differences += pair.found
+    played.digest = heard.hexdigest()[:DIGITS]
     played.seconds = round(time.perf_counter() - begin, 3)
+    return played
+
+
+def replay(task: Task, steps: int = STEPS, seed: int = 0) -> Played:
+    """The same on the native engine alone: its digest is the real engine's if they agree on every text."""
+    played, heard = Played(task.id), hashlib.sha256()
+    play_twice(lambda: Native(task, heard), task, steps, seed, played)
+    played.digest = heard.hexdigest()[:DIGITS]
     return played
 
 
 def panel(data: str, generated: int) -> list[Task]:
     """Every official game of a folder, then as many generated ones, spread over the splits as the official are."""
     official = [task for split in SPLITS for task in alfworld.tasks(split, alfworld.Config(data=data))] if data else []
-    train = max(generated - 2 * generated // 28, 0)
-    valid = (generated - train) // 2
-    made = alfworld.Config(data="generated", num_train=max(train, 1), num_valid=max(valid, 1))
-    counts = (generated - 2 * valid, valid, valid)
-    return official + [
-        task for split, count in zip(SPLITS, counts, strict=True) for task in alfworld.tasks(split, made)[:count]
-    ]
+    valid = generated // 28
+    sizes = {"train": generated - 2 * valid, "valid_seen": valid, "valid_unseen": valid}
+    for split, size in sizes.items():
+        made = alfworld.Config(data="generated", num_train=max(size, 1), num_valid=max(size, 1))
+        official += alfworld.tasks(split, made)[:size]
+    return official
 
 
 def done_before(out: Path) -> list[Played]:
@@ -181,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--generated", type=int, default=0, help="generated games besides; default 0")
     parser.add_argument("--num", type=int, default=0, help="only so many games, spread over all; 0: all")
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="every N-th game from the I-th on")
-    parser.add_argument("--steps", type=int, default=50, help="of the random walk; default 50")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of the random walk; default {STEPS}")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     first, every = map(int, args.shard.split("/"))
