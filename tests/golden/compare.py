@@ -49,6 +49,7 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "verl_adaptive_kl_controller": surrogates.verl_adaptive_kl_controller,
     "verl_kl_in_reward": surrogates.verl_kl_in_reward,
     "orpo_chi2_llm_regulariser": surrogates.orpo_chi2_llm_regulariser,
+    "verl_pf_ppo_weights": surrogates.verl_pf_ppo_weights,
     "verl_gspo_loss": surrogates.verl_gspo_loss,
     "verl_geo_mean_gmpo_loss": surrogates.verl_geo_mean_gmpo_loss,
     "verl_ppo_clip_loss": padded.verl_ppo_clip_loss,

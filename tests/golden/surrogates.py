@@ -12,6 +12,7 @@ from agentrl.trainers.algorithms.chi_squared import CHI_SQUARED, CHI_SQUARED_TER
 from agentrl.trainers.algorithms.clip_cov import ClipCovConfig, candidates, masked_by_covariance
 from agentrl.trainers.algorithms.grpo import GRPO
 from agentrl.trainers.algorithms.kl_cov import KL_COV
+from agentrl.trainers.algorithms.pf_ppo import filter_weights
 from agentrl.trainers.composition import compose
 from agentrl.trainers.parts.chance import token_chance
 from agentrl.trainers.parts.covariance import token_covariance
@@ -227,3 +228,11 @@ def orpo_chi2_llm_regulariser(case: Case) -> Iterator[Check]:
     yield Check([shown["chi_squared/kl"], shown["chi_squared/chi2"]], [stats["kl"], stats["chi2"]])
     clipped = [shown["chi_squared/clipped_above"], shown["chi_squared/clipped_below"]]
     yield Check(clipped, [stats["ratio_clipfrac"], stats["inv_ratio_clipfrac"]], 1e-6)  # theirs are float32
+
+
+def verl_pf_ppo_weights(case: Case) -> Iterator[Check]:
+    params = case["params"]
+    names = {"pow": "power", "max_min": "best-worst", "max_random": "best-random"}
+    score = torch.tensor(case["inputs"]["scores"], dtype=torch.float64)
+    got = filter_weights(score, names[params["reweight_method"]], params["weight_pow"])  # type: ignore[arg-type]
+    yield Check(got.tolist(), case["outputs"]["multinomial_weights"])
