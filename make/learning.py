@@ -3,8 +3,9 @@
     python make/learning.py --algos epo,grpo,ppo,gigpo --seeds 1,2,3 --out runs/learning
 
 Each run is trained as `agentrl train` trains, without a look at a validation game, and then judged once, sampled and
-greedy, on every game of `valid_seen` and `valid_unseen` of a panel of its own. What is finished is not done again: a
-second call goes on, and several processes may share the work (`--algos epo` here, `--algos grpo` there).
+greedy, on every game of `valid_seen` and `valid_unseen`: generated ones of a panel of its own, and the official ones
+where their folder is given. What is finished is not done again: a second call goes on, and several processes may share
+the work (`--algos epo` here, `--algos grpo` there).
 """
 
 import argparse
@@ -33,7 +34,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--algos", default="epo,grpo,ppo,gigpo", help="algorithms, separated by commas")
     parser.add_argument("--seeds", default="1,2,3", help="seeds of the runs, separated by commas")
     parser.add_argument("--model", default="tiny", help="the model that all of them start from")
-    parser.add_argument("--data", default="", help="a folder of official games; empty: generated ones")
+    parser.add_argument("--data", default="", help="a folder of official games to train on; empty: generated ones")
+    parser.add_argument("--official", default="", help="a folder of official games to judge on too, 50 turns each")
     parser.add_argument("--out", default="runs/learning", help="folder of the runs and their results")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of every run")
     parser.add_argument("--table", action="store_true", help="only show what is there")
@@ -41,32 +43,34 @@ def arguments() -> argparse.Namespace:
 
 
 def judged(policy: str, asked: argparse.Namespace, file: Path) -> dict[str, Any]:
-    """Successes of a policy, a list an arm (split, sampled or greedy) of [task, kind, won]; from the file, if there."""
-    if file.is_file():
-        found: dict[str, Any] = json.loads(file.read_text())
-        return found
-    env_settings = {"data": asked.data} if asked.data else {"data": "generated", "panel": PANEL}
-    arms: dict[str, Any] = {}
-    for split in SPLITS:
-        for greedy in (False, True) if policy not in ("random", "expert") else (False,):
-            result = agentrl.evaluate(
-                {"env": "alfworld", "env_settings": env_settings, **limits(asked)},
-                policy=policy,
-                split=split,
-                greedy=greedy,
-                seed=PANEL,
-            )
-            episodes = [[t.task.id, t.task.kind, bool(t.outcome.success)] for t in result.trajectories]
-            arms[f"{split} {'greedy' if greedy else 'sampled'}"] = episodes
+    """An arm (panel, split, sampled or greedy) -> [task, kind, won] of each game; from the file, where it is there."""
+    arms: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    for panel, config in panels(asked).items():
+        for split in SPLITS:
+            for way in ("sampled", "greedy") if policy not in ("random", "expert") else ("sampled",):
+                arm = f"{panel} {split} {way}"
+                if arm not in arms:
+                    result = agentrl.evaluate(config, policy=policy, split=split, greedy=way == "greedy", seed=PANEL)
+                    episodes = [[t.task.id, t.task.kind, bool(t.outcome.success)] for t in result.trajectories]
+                    arms[arm] = episodes
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, arms)
     return arms
 
 
-def limits(asked: argparse.Namespace) -> dict[str, Any]:
-    """How long an episode may be, for policies that bring no settings of their own."""
-    rollout = set_layer(asked.set).get("rollout", {})
-    return {"rollout": {"max_turns": rollout.get("max_turns", 30)}}
+def panels(asked: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Name of a panel -> the configuration that judges on it."""
+    generated = {
+        "env": "alfworld",
+        "env_settings": {"data": "generated", "panel": PANEL},
+        "rollout": {"max_turns": 30},
+    }
+    official = {
+        "env": "alfworld",
+        "env_settings": {"data": asked.official},
+        "rollout": {"max_turns": 50, "max_context": 2048},
+    }
+    return {"generated": generated, **({"official": official} if asked.official else {})}
 
 
 def trained(algo: str, seed: int, asked: argparse.Namespace) -> str:
@@ -125,7 +129,7 @@ def cell(results: Sequence[Mapping[str, Any]], arm: str) -> str:
 
 def table(asked: argparse.Namespace) -> str:
     """Success in %, as Markdown: a row an algorithm, a column a split and a way of sampling."""
-    arms = [f"{split} {way}" for split in SPLITS for way in ("sampled", "greedy")]
+    arms = [f"{panel} {split} {way}" for panel in panels(asked) for split in SPLITS for way in ("sampled", "greedy")]
     lines = [f"| success, % | {' | '.join(arms)} |", "|---" * (len(arms) + 1) + "|"]
     lines += [f"| {name} | {' | '.join(cell(results, arm) for arm in arms)} |" for name, results in rows(asked)]
     return "\n".join(lines)
