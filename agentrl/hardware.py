@@ -35,7 +35,7 @@ def hardware() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processor": _processor(),
         "cores": usable_cores(),
-        "memory": _memory(),
+        "memory": memory_of_this_machine(),
         "gpus": gpu_names(),
     }
 
@@ -85,7 +85,8 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _memory() -> int | None:
+def memory_of_this_machine() -> int | None:
+    """Bytes of memory; None where the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):

@@ -26,6 +26,10 @@ from agentrl.workers.hosts import Host, open_host
 
 __all__ = ["Job", "Runner"]
 
+_ALONE_AFTER = 3
+"""So often may an episode lose its worker through others before it gets one of its own."""
+_CANCEL_SECONDS = 2.0
+"""Between two cancellations of episodes that are to end at once."""
 _MAX_DISPLACEMENTS = 20
 """So often may an episode lose its worker through others before that counts as its failure."""
 
@@ -150,9 +154,10 @@ class Runner:
                 playing.discard(task)
                 yield task.result()
         finally:
-            for task in playing:
-                task.cancel()
-            await asyncio.gather(*playing, return_exceptions=True)
+            while playing:  # a world may swallow its first cancellation
+                for task in playing:
+                    task.cancel()
+                _, playing = await asyncio.wait(playing, timeout=_CANCEL_SECONDS)
 
     async def _numbered(self, number: int, job: Job) -> tuple[int, Trajectory]:
         return number, await self._play(job)
@@ -174,6 +179,7 @@ class Runner:
                 return trajectory
             if isinstance(cause, Displaced) and displaced < _MAX_DISPLACEMENTS:
                 displaced += 1
+                alone = alone or displaced >= _ALONE_AFTER
                 continue
             if tries >= self._stage.rollout.tries:
                 return trajectory

@@ -3,25 +3,40 @@
 import math
 from typing import Any
 
+from agentrl.errors import WorldFailure
 from agentrl.types import Observation, Outcome, StepResult
+
+MAX_ANSWER = 16 * 2**20
+"""Characters of text and bytes of images in one answer of a world; what is larger is refused where it is made."""
+_ITEM = 64
+"""What an item of a list counts beside its text, so that a list without end is refused too."""
 
 
 def check_observation(value: Any) -> Observation:
     """The observation with its fields as they are declared; text that is no Unicode is made such.
 
-    Raises TypeError in one line where a field is of another type.
+    Raises TypeError in one line where a field is of another type, WorldFailure where all are above MAX_ANSWER.
     """
     text = _text(_field(value, "Observation", "text"), "Observation.text")
     images = tuple(getattr(value, "images", ()) or ())
+    size = len(text)
     for image in images:
         if not isinstance(image, bytes):
             raise TypeError(f"Observation.images holds {_kind(image)}; it must hold PNG files as bytes")
+        size += len(image)
+    if size > MAX_ANSWER:
+        raise too_large(size)
     admissible, visited = _texts(value, "admissible"), _texts(value, "visited")
     if isinstance(value, Observation) and text is value.text:
         unchanged = images is value.images and admissible is value.admissible and visited is value.visited
         if unchanged:
             return value
     return Observation(text, images, admissible, visited)
+
+
+def too_large(size: int) -> WorldFailure:
+    """The failure of an answer of so many bytes."""
+    return WorldFailure(f"its answer has {size / 2**20:.1f} MiB; at most {MAX_ANSWER / 2**20:.0f} MiB are taken")
 
 
 def check_step(value: Any) -> StepResult:
@@ -72,8 +87,16 @@ def _texts(value: Any, name: str) -> tuple[str, ...] | None:
     if isinstance(items, str):
         raise TypeError(f"Observation.{name} is one text; it must be a tuple of texts")
     if type(items) is tuple and all(type(item) is str and item.isascii() for item in items):
+        if len(items) * _ITEM + sum(map(len, items)) > MAX_ANSWER:
+            raise too_large(sum(map(len, items)))
         return items
-    return tuple(_text(item, f"Observation.{name}") for item in items)
+    found, size = [], 0
+    for item in items:
+        found.append(_text(item, f"Observation.{name}"))
+        size += len(found[-1]) + _ITEM
+        if size > MAX_ANSWER:
+            raise WorldFailure(f"Observation.{name} has more than {len(found) - 1:,} items, or they are too long")
+    return tuple(found)
 
 
 def _number(value: Any, where: str) -> float:

@@ -1,44 +1,94 @@
 """A worker process: reads requests from its socket, carries them out one after another, answers.
 
 It is its own session and process group, so that it can be killed with all that its world started. It ends when its
-parent does: its socket then is at its end, and the system sends it SIGKILL where the system can (Linux).
+parent does: its socket then is at its end, and the system sends it SIGKILL where the system can (Linux). It has a
+folder of its own for temporary files, and a limit of memory.
 """
 
 import contextlib
 import faulthandler
+import itertools
 import os
 import signal
 import socket
 import sys
+import tempfile
 from typing import Any
 
 from agentrl.errors import WorldFailure
+from agentrl.workers.failures import OutOfMemory
+from agentrl.workers.processes import adopt_orphans, die_with_parent
 from agentrl.workers.slots import Slots
+from agentrl.workers.surroundings import Surroundings
 from agentrl.workers.wire import REQUEST_HEADER, Answer, pack_answer, unpack_request
 
-_PR_SET_PDEATHSIG = 1
 
-
-def main(channel: socket.socket, output: int, parent: int) -> None:
+def main(channel: socket.socket, output: int, parent: int, memory: int, folder: str) -> None:
     """Serve until the channel is at its end; never returns.
 
     output: file descriptor that takes what the world prints.   parent: process id of the nursery.
+    memory: bytes that it may hold; 0: no limit.   folder: for its temporary files.
     """
-    _die_with(parent)
+    die_with_parent()
+    if sys.platform == "linux" and os.getppid() != parent:  # it died before we asked
+        os._exit(1)
+    adopt_orphans()
     _redirect(output)
     faulthandler.enable(sys.__stderr__ or 2)
+    _keep_temporary_files_in(folder)
+    _limit(memory)
     slots = Slots()
-    with contextlib.suppress(OSError, EOFError):
+    try:
         channel.setblocking(True)
-        while True:
-            (length,) = REQUEST_HEADER.unpack(_exactly(channel, REQUEST_HEADER.size))
-            operation, slot, argument = _request(_exactly(channel, length))
-            if operation == "unreadable":
-                channel.sendall(pack_answer(argument))
-            else:
-                channel.sendall(pack_answer(slots.carry_out(operation, slot, argument)))
-    slots.close()
+        _serve(channel, slots, memory)
+    except EOFError:  # the parent has gone
+        slots.close()
+    except OSError as error:
+        _last_words(f"the connection of the worker was closed in it ({error.strerror})")
+        os._exit(1)
     os.killpg(0, signal.SIGKILL)  # with everything that the world left running
+
+
+def _serve(channel: socket.socket, slots: Slots, memory: int) -> None:
+    surroundings, own = Surroundings(), os.getpid()
+    for number in itertools.count():
+        (length,) = REQUEST_HEADER.unpack(_exactly(channel, REQUEST_HEADER.size))
+        operation, slot, argument = _request(_exactly(channel, length))
+        if operation == "unreadable":
+            answer = argument
+        else:
+            surroundings.enter(slot)
+            answer = slots.carry_out(operation, slot, argument)
+            if os.getpid() != own:  # the world forked, and its child came back to us
+                os._exit(0)
+            surroundings.leave(slot, operation)
+        if isinstance(answer.error, OutOfMemory):
+            limit = f": rollout.worker_memory is {memory / 2**30:.2f} GiB" if memory else ""
+            _last_words(f"{answer.error}{limit}")
+            os._exit(1)
+        channel.sendall(pack_answer(answer, number))
+
+
+def _last_words(text: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())
+
+
+def _keep_temporary_files_in(folder: str) -> None:
+    """So that they go when the worker does, however it ends."""
+    os.environ.update(TMPDIR=folder, TEMP=folder, TMP=folder)
+    tempfile.tempdir = None  # what the import of the world may have set for the nursery
+
+
+def _limit(memory: int) -> None:
+    """Private memory that can be written to: what is reserved only, as a JVM does, does not count (Linux)."""
+    if memory:
+        import resource
+
+        _, highest = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = memory if highest == resource.RLIM_INFINITY else min(memory, highest)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _request(body: bytes) -> tuple[str, int, Any]:
@@ -59,15 +109,6 @@ def _exactly(channel: socket.socket, length: int) -> bytes:
         parts.append(part)
         length -= len(part)
     return b"".join(parts)
-
-
-def _die_with(parent: int) -> None:
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)
 
 
 def _redirect(output: int) -> None:

@@ -1,17 +1,20 @@
 """Where a world's episodes live: an asynchronous Env in the event loop, a synchronous one in workers."""
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from agentrl.config import RolloutConfig
-from agentrl.errors import ConfigError, WorldFailure, boundary
-from agentrl.hardware import usable_cores
+from agentrl.errors import AgentRLError, BoundaryError, ConfigError, WorldFailure
+from agentrl.hardware import memory_of_this_machine, usable_cores
 from agentrl.types import Observation, Outcome, StepResult, Task
 from agentrl.workers.answers import check_observation, check_outcome, check_step
+from agentrl.workers.failures import in_front, told
 from agentrl.workers.pool import Limits, Pool
 from agentrl.workers.slots import EnvSource
 
@@ -19,6 +22,10 @@ T = TypeVar("T")
 
 _log = logging.getLogger("agentrl")
 _MAX_CORES = 8
+_STOP_SECONDS = 1.0
+"""So long may a coroutine that was cancelled still take."""
+_CLOSE_SECONDS = 5.0
+"""Deadline of an asynchronous world's close: someone may wait for the prompt."""
 
 
 class LiveEnv(Protocol):
@@ -59,9 +66,16 @@ def open_host(
         start_seconds=rollout.reset_seconds,
         step_seconds=rollout.step_seconds,
         episodes_per_worker=rollout.episodes_per_worker,
+        memory=_memory_of_a_worker(rollout.worker_memory, num_workers),
         slack=max(8, rollout.concurrency // (2 * num_workers)),
     )
     return Pool(name, EnvSource.of(env_class, arguments) or (lambda: env_class(*arguments)), limits)
+
+
+def _memory_of_a_worker(gibibytes: float, num_workers: int) -> int:
+    """Bytes; without a setting a share of half the machine, and 4 GiB where that is less."""
+    share = (memory_of_this_machine() or 0) // (2 * num_workers)
+    return int(gibibytes * 2**30) or max(share, 4 * 2**30)
 
 
 class InLoop:
@@ -73,9 +87,23 @@ class InLoop:
 
     def __init__(self, name: str, make: Callable[[], Any], rollout: RolloutConfig) -> None:
         self._name, self._make, self._rollout = name, make, rollout
+        self._open: weakref.WeakSet[LoopEnv] = weakref.WeakSet()
+        self._watch: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def open(self, task: Task, *, alone: bool = False) -> "LoopEnv":
-        return LoopEnv(self._name, self._make, self._rollout)
+        env = LoopEnv(self._name, self._make, self._rollout)
+        self._open.add(env)
+        loop = asyncio.get_running_loop()
+        if self._watch is None or self._loop is not loop:
+            self._loop, self._watch = loop, loop.call_later(_STOP_SECONDS / 2, self._look)
+        return env
+
+    def _look(self) -> None:
+        for env in list(self._open):
+            env.insist()
+        assert self._loop is not None
+        self._watch = self._loop.call_later(_STOP_SECONDS / 2, self._look) if self._open else None
 
     async def close(self) -> None:
         """Nothing outlives an episode here."""
@@ -90,25 +118,29 @@ class LoopEnv:
     def __init__(self, name: str, make: Callable[[], Any], rollout: RolloutConfig) -> None:
         self._name, self._make, self._rollout = name, make, rollout
         self._env: Any = None
+        self._awaited: Awaitable[Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._deadline = self._cancelled_at = 0.0
+        self._closed = False
 
     async def reset(self, task: Task) -> tuple[Observation, float]:
         start = time.perf_counter()
-        with boundary(WorldFailure, f"{self._name}.reset"):
+        with self._boundary("reset"):
             self._env = self._make()
-            seen = check_observation(await _within(self._rollout.reset_seconds, self._env.reset(task), self._name))
+            seen = check_observation(await self._within(self._rollout.reset_seconds, self._env.reset(task)))
         return seen, time.perf_counter() - start
 
     async def step(self, action: str) -> tuple[StepResult, float]:
         start = time.perf_counter()
-        with boundary(WorldFailure, f"{self._name}.step"):
-            result = check_step(await _within(self._rollout.step_seconds, self._env.step(action), self._name))
+        with self._boundary("step"):
+            result = check_step(await self._within(self._rollout.step_seconds, self._env.step(action)))
         return result, time.perf_counter() - start
 
     async def outcome(self) -> Outcome:
-        with boundary(WorldFailure, f"{self._name}.outcome"):
+        with self._boundary("outcome"):
             value = self._env.outcome()
             if inspect.isawaitable(value):
-                value = await _within(self._rollout.step_seconds, value, self._name)
+                value = await self._within(self._rollout.step_seconds, value)
             return check_outcome(value)
 
     async def close(self) -> None:
@@ -117,18 +149,62 @@ class LoopEnv:
         if env is None or not hasattr(env, "close"):
             return
         try:
-            closing = env.close()
-            if inspect.isawaitable(closing):
-                await _within(self._rollout.step_seconds, closing, self._name)
-        except Exception as failure:
-            _log.warning("%s.close: %s: %s", self._name, type(failure).__name__, failure)
+            with self._boundary("close"):
+                closing = env.close()
+                if inspect.isawaitable(closing):
+                    await self._within(min(_CLOSE_SECONDS, self._rollout.step_seconds), closing)
+        except AgentRLError as failure:
+            _log.warning("%s", failure)
 
-
-async def _within(seconds: float, answer: Awaitable[T], name: str) -> T:
-    try:
-        async with asyncio.timeout(seconds) as deadline:
-            return await answer
-    except TimeoutError:
-        if not deadline.expired():
+    @contextlib.contextmanager
+    def _boundary(self, operation: str) -> Iterator[None]:
+        """As `errors.boundary`, for whatever a coroutine can raise that is not meant for us."""
+        try:
+            yield
+        except asyncio.CancelledError as failure:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise WorldFailure(f"{self._name}.{operation}: {told(failure)}") from failure
+        except KeyboardInterrupt:
             raise
-        raise WorldFailure(f"{name}: no answer within {seconds:g} s") from None
+        except BaseException as failure:
+            if isinstance(failure, GeneratorExit) and not _in_a_task():
+                raise  # we are being thrown away with the loop
+            if isinstance(failure, AgentRLError) and not isinstance(failure, BoundaryError):
+                raise
+            error = failure if isinstance(failure, WorldFailure) else WorldFailure(told(failure))
+            raise in_front(error, self._name, operation) from failure
+
+    async def _within(self, seconds: float, answer: Awaitable[T]) -> T:
+        """What the world's coroutine returns or raises, within its deadline."""
+        self._awaited, self._task, self._deadline = answer, asyncio.current_task(), time.monotonic() + seconds
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                return await answer
+        except (TimeoutError, RuntimeError):
+            if not deadline.expired() and not self._closed:
+                raise
+            raise WorldFailure(f"no answer within {seconds:g} s") from None
+        finally:
+            self._awaited = None
+
+    def insist(self) -> None:
+        """Close a coroutine that was cancelled, for its deadline or by a Ctrl-C, and goes on all the same."""
+        if self._awaited is None or self._task is None:
+            return
+        now, cancelled = time.monotonic(), self._task.cancelling() > 0
+        self._cancelled_at = self._cancelled_at or now if cancelled else 0.0
+        if now > self._deadline + _STOP_SECONDS or (cancelled and now > self._cancelled_at + _STOP_SECONDS):
+            self._closed = True
+            with contextlib.suppress(BaseException):  # it may refuse this too: then nothing can be done
+                self._awaited.close()  # type: ignore[attr-defined]
+            self._task.cancel()
+            self._task.uncancel()
+
+
+def _in_a_task() -> bool:
+    try:
+        return asyncio.current_task() is not None
+    except RuntimeError:
+        return False

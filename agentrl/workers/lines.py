@@ -7,8 +7,10 @@ import asyncio
 import contextlib
 import json
 import queue
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import weakref
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from typing import Any, Protocol
 from agentrl.errors import ConfigError
 from agentrl.workers.nursery import command, quiet_environment
 from agentrl.workers.slots import EnvSource, Slots
-from agentrl.workers.wire import ANSWER_HEADER, MAX_ANSWER, Answer, pack_request, unpack_answer
+from agentrl.workers.wire import ANSWER_HEADER, MAX_FRAME, Answer, pack_request, unpack_answer
 
 OnAnswer = Callable[[Answer], None]
 OnLost = Callable[[str, bool], None]
@@ -38,11 +40,14 @@ class Line(Protocol):
 class Nurse:
     """The parent's side of a nursery: starts it, asks it for workers, hears which of them died and why."""
 
-    def __init__(self, source: EnvSource) -> None:
+    def __init__(self, source: EnvSource, memory: int) -> None:
+        """memory: bytes that a worker may hold with all that it starts; 0: no limit."""
+        self._folder = tempfile.mkdtemp(prefix="agentrl-")
         self._control, there = socket.socketpair()
+        arguments = (there.fileno(), memory, self._folder, source.file or "", source.module, *source.preload)
         with there:
             self._process = subprocess.Popen(
-                command("agentrl.workers.nursery", there.fileno(), source.file or "", source.module, *source.preload),
+                command("agentrl.workers.nursery", *arguments),
                 pass_fds=(there.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -56,7 +61,7 @@ class Nurse:
         self.dead = False
         self.proven = False
         """Has any of its workers answered: if not, what kills it may be the import of the world."""
-        self._finalizer = weakref.finalize(self, _end, self._control, self._process)
+        self._finalizer = weakref.finalize(self, _end, self._control, self._process, self._folder)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Listen in this loop from now on."""
@@ -85,6 +90,7 @@ class Nurse:
             self.dead = True
             self._process.kill()
             self._process.wait()
+            shutil.rmtree(self._folder, ignore_errors=True)
             return
         with contextlib.suppress(OSError):
             self._control.sendall(json.dumps({"kill": number}).encode() + b"\n")
@@ -97,10 +103,9 @@ class Nurse:
         self._control.close()
         for _ in range(500):
             if self._process.poll() is not None:
-                return
+                break
             await asyncio.sleep(0.01)
-        self._process.kill()
-        self._process.wait()
+        _end(self._control, self._process, self._folder, 0.0)
 
     def end(self) -> None:
         """The same at once, for whoever has no loop."""
@@ -128,17 +133,19 @@ class Nurse:
         """The nursery itself was killed; the system kills its workers."""
         self.dead = True
         _detach(self._loop, self._control)
+        shutil.rmtree(self._folder, ignore_errors=True)
         for number in list(self._lines):
             self._lines.pop(number).bury("went down with the process that starts workers", blame=not self.proven)
 
 
-def _end(control: socket.socket, process: "subprocess.Popen[bytes]") -> None:
+def _end(control: socket.socket, process: "subprocess.Popen[bytes]", folder: str, seconds: float = 5.0) -> None:
     control.close()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(5)
-        return
-    process.kill()
-    process.wait()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _detach(loop: asyncio.AbstractEventLoop | None, channel: socket.socket) -> None:
@@ -156,6 +163,7 @@ class ProcessLine:
         self._channel = nurse.start(number, self)
         self._channel.setblocking(False)
         self._inbox, self._outbox = bytearray(), bytearray()
+        self._num_answers = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over = False
 
@@ -234,19 +242,20 @@ class ProcessLine:
 
     def _take_frames(self) -> None:
         while len(self._inbox) >= ANSWER_HEADER.size and not self._over:
-            text, blob = ANSWER_HEADER.unpack_from(self._inbox)
+            number, text, blob = ANSWER_HEADER.unpack_from(self._inbox)
             start = ANSWER_HEADER.size
             end = start + text + blob
-            if text + blob > 2 * MAX_ANSWER:
+            if number != self._num_answers or text + blob > MAX_FRAME:
                 self._garbled()
                 return
             if len(self._inbox) < end:
                 return
             try:
                 answer = unpack_answer(bytes(self._inbox[start : start + text]), bytes(self._inbox[start + text : end]))
-            except (ValueError, KeyError, TypeError):
+            except Exception:  # what a world prints there may be anything
                 self._garbled()
                 return
+            self._num_answers = (number + 1) & 0xFFFFFFFF
             del self._inbox[:end]
             self._nurse.proven = True
             self._on_answer(answer)

@@ -7,7 +7,8 @@ import the world again and again. Whoever is forked here shares the imported pag
 the world's import has started threads, workers are fresh interpreters instead.
 
 Control, as JSON lines: {"start": n} with the worker's end of its channel, {"kill": n}; back: {"died": n, "why": text}.
-At the end of the control socket (the parent has closed it, or was killed) every worker's group is killed.
+At the end of the control socket (the parent has closed it, or was killed) everything below is killed, and the folder
+for temporary files removed.
 """
 
 import base64
@@ -18,19 +19,31 @@ import json
 import os
 import select
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 from agentrl.workers import child
+from agentrl.workers.processes import adopt_orphans, children, is_alive, kill_children, kill_group, memory, tree
 from agentrl.workers.slots import import_module
 
 TAIL_BYTES = 2000
 """Of what a worker printed, this much is kept for the message when it dies."""
+
+MAX_PROCESSES = 512
+"""Of a worker and all that it has started."""
+_WATCH_SECONDS = 0.5
+"""Between two looks at what the workers hold."""
+_KILL_SECONDS = 3.0
+"""How long what a world has started is chased."""
 
 BOOT = "import base64, json, sys; sys.path[:] = json.loads(base64.b64decode(sys.argv[1])); from {} import boot; boot()"
 """What a fresh interpreter runs: with the parent's import path, which may hold more than its own would."""
@@ -48,29 +61,34 @@ def quiet_environment() -> dict[str, str]:
 
 
 def boot() -> None:
-    """Entry of a fresh nursery; arguments: import path, control socket, file of the world's module, modules."""
+    """Entry of a fresh nursery; arguments: import path, control socket, limit of memory, folder for temporary files,
+    file of the world's module, modules.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to deal with
-    control = socket.socket(fileno=int(sys.argv[2]))
-    _preload(control, sys.argv[3] or None, sys.argv[4:])
-    Nursery(control).serve()
+    control, limit, folder = socket.socket(fileno=int(sys.argv[2])), int(sys.argv[3]), Path(sys.argv[4])
+    os.environ.update(TMPDIR=str(folder), TEMP=str(folder), TMP=str(folder))
+    tempfile.tempdir = None
+    adopt_orphans()
+    _preload(control, folder, sys.argv[5] or None, sys.argv[6:])
+    Nursery(control, limit, folder).serve()
     os._exit(0)
 
 
 def boot_worker() -> None:
     """Entry of a worker that is a fresh interpreter."""
     channel = socket.socket(fileno=int(sys.argv[2]))
-    child.main(channel, int(sys.argv[3]), os.getppid())
+    child.main(channel, int(sys.argv[3]), os.getppid(), int(sys.argv[4]), sys.argv[5])
 
 
-def _preload(control: socket.socket, file: str | None, modules: list[str]) -> None:
+def _preload(control: socket.socket, folder: Path, file: str | None, modules: list[str]) -> None:
     """Import the world's module (the first; it stands in `file`) and others, unless the parent dies meanwhile.
 
     What fails here fails again, and is told, in the worker.
     """
     done, end = socket.socketpair()
-    watch = threading.Thread(target=_exit_at_end_of, args=(control, end), daemon=True)
+    watch = threading.Thread(target=_exit_at_end_of, args=(control, end, folder), daemon=True)
     watch.start()
-    with contextlib.suppress(Exception, SystemExit):
+    with contextlib.suppress(BaseException):
         for module in modules:
             import_module(module, file if module == modules[0] else None)
     done.close()
@@ -80,12 +98,14 @@ def _preload(control: socket.socket, file: str | None, modules: list[str]) -> No
     gc.freeze()  # the collector of a worker would write into every shared page
 
 
-def _exit_at_end_of(control: socket.socket, done: socket.socket) -> None:
+def _exit_at_end_of(control: socket.socket, done: socket.socket, folder: Path) -> None:
     """End this process when the control socket is at its end, behind whatever waits in it; return when `done` is."""
     poll = select.poll()
     poll.register(control, 0)  # the end of a socket is told unasked
     poll.register(done, select.POLLIN)
     if control.fileno() in {descriptor for descriptor, _ in poll.poll()}:
+        kill_children((), _KILL_SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
 
@@ -94,6 +114,10 @@ class _Nursling:
     pid: int
     output: int
     """Read end of what it prints."""
+    folder: Path
+    """For its temporary files."""
+    why: str = ""
+    """What we have killed it for."""
     heard: bool = True
     """Is the selector still listening to it."""
     tail: collections.deque[bytes] = field(default_factory=lambda: collections.deque(maxlen=8))
@@ -102,8 +126,11 @@ class _Nursling:
 class Nursery:
     """Starts workers, keeps the tail of what they print, kills and buries them. One thread, one loop."""
 
-    def __init__(self, control: socket.socket) -> None:
-        self._control = control
+    def __init__(self, control: socket.socket, limit: int, folder: Path) -> None:
+        """limit: bytes that a worker may hold with all that it starts; 0: none.   folder: for temporary files."""
+        self._control, self._limit, self._folder = control, limit, folder
+        self._next_look = 0.0
+        self._preloaded = set(children(os.getpid()))  # what the import of the world has started, for all workers
         self._nurslings: dict[int, _Nursling] = {}
         self._channels: collections.deque[int] = collections.deque()
         self._lines = b""
@@ -118,22 +145,40 @@ class Nursery:
         self._selector.register(self._wake, selectors.EVENT_READ)
 
     def serve(self) -> None:
-        """Until the control socket is at its end; then kill every worker's group."""
+        """Until the control socket is at its end; then kill everything below."""
         alive = True
         while alive:
-            for key, _ in self._selector.select():
+            for key, _ in self._selector.select(_WATCH_SECONDS if self._nurslings else None):
                 if key.fileobj is self._control:
                     alive = self._obey()
                 elif key.fileobj is self._wake:
                     with contextlib.suppress(BlockingIOError):
                         self._wake.recv(4096)
                     self._bury()
-                else:
+                elif key.data.output >= 0:  # not buried since the select
                     self._listen(key.data)
+            if time.monotonic() >= self._next_look:
+                self._look()
         for nursling in self._nurslings.values():
-            _kill_group(nursling.pid)
-            os.kill(nursling.pid, signal.SIGKILL)
-            os.waitpid(nursling.pid, 0)
+            kill_group(nursling.pid)
+        kill_children((), _KILL_SECONDS)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _look(self) -> None:
+        """End a worker that holds too much, or has started too many."""
+        for nursling in self._nurslings.values():
+            pids = tree(nursling.pid)
+            held = memory(pids, self._limit) if self._limit else 0
+            if held > self._limit:
+                nursling.why = f"was ended: it held {held / 2**30:.2f} GiB; rollout.worker_memory is " + (
+                    f"{self._limit / 2**30:.2f} GiB"
+                )
+            elif len(pids) > MAX_PROCESSES and sum(map(is_alive, pids)) > MAX_PROCESSES:
+                nursling.why = f"was ended: it had started {len(pids)} processes; at most {MAX_PROCESSES} are let be"
+            else:
+                continue
+            kill_group(nursling.pid)
+        self._next_look = time.monotonic() + _WATCH_SECONDS
 
     def _obey(self) -> bool:
         data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 64)
@@ -146,29 +191,30 @@ class Nursery:
             if "start" in order:
                 self._start(order["start"], self._channels.popleft())
             elif order["kill"] in self._nurslings:
-                pid = self._nurslings[order["kill"]].pid
-                _kill_group(pid)
-                os.kill(pid, signal.SIGKILL)  # it may not have its own group yet; not buried, so the number is its own
+                kill_group(self._nurslings[order["kill"]].pid)  # not buried yet, so the number is its own
         return True
 
     def _start(self, number: int, channel: int) -> None:
         read, write = os.pipe()
         os.set_blocking(read, False)
-        nursery = os.getpid()
+        nursery, folder = os.getpid(), self._folder / str(number)
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True)
         if _num_threads() > 1:
-            pid = self._start_fresh(channel, write)
+            pid = self._start_fresh(channel, write, folder)
         else:
             pid = os.fork()
             if pid == 0:
-                self._become_worker(channel, write, nursery)
+                os.close(read)
+                self._become_worker(channel, write, nursery, folder)
         os.close(channel)
         os.close(write)
-        nursling = _Nursling(pid, read)
+        nursling = _Nursling(pid, read, folder)
         self._nurslings[number] = nursling
         self._selector.register(read, selectors.EVENT_READ, nursling)
 
-    def _start_fresh(self, channel: int, output: int) -> int:
-        arguments = command("agentrl.workers.nursery", channel, output)
+    def _start_fresh(self, channel: int, output: int, folder: Path) -> int:
+        arguments = command("agentrl.workers.nursery", channel, output, self._limit, folder)
         arguments[2] = arguments[2].replace("import boot; boot()", "import boot_worker; boot_worker()")
         process = subprocess.Popen(
             arguments, pass_fds=(channel, output), stdin=subprocess.DEVNULL, start_new_session=True
@@ -176,7 +222,7 @@ class Nursery:
         process.returncode = 0  # we bury it ourselves
         return process.pid
 
-    def _become_worker(self, channel: int, output: int, nursery: int) -> None:
+    def _become_worker(self, channel: int, output: int, nursery: int, folder: Path) -> None:
         """In the fork: let go of what is the nursery's, then serve. Never returns."""
         try:
             os.setsid()
@@ -185,9 +231,9 @@ class Nursery:
             self._selector.close()
             for end in (self._control, self._wake, self._wake_end):
                 end.close()
-            for sibling in self._nurslings.values():
-                os.close(sibling.output)
-            child.main(socket.socket(fileno=channel), output, nursery)
+            for descriptor in (*self._channels, *(sibling.output for sibling in self._nurslings.values())):
+                os.close(descriptor)
+            child.main(socket.socket(fileno=channel), output, nursery, self._limit, str(folder))
         finally:
             os._exit(1)
 
@@ -203,30 +249,35 @@ class Nursery:
             self._selector.unregister(nursling.output)
 
     def _bury(self) -> None:
-        for number, nursling in list(self._nurslings.items()):
+        dead = []
+        for number, nursling in self._nurslings.items():
             pid, status = os.waitpid(nursling.pid, os.WNOHANG)
-            if pid == 0:
-                continue
-            _kill_group(pid)  # what the world left running
+            if pid:
+                dead.append((number, nursling, status))
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)  # what the world left running
+        # A living worker adopts its own orphans: who is a child of ours, and no worker, was left by a dead one.
+        kill_children(self._preloaded | {nursling.pid for nursling in self._nurslings.values()}, _KILL_SECONDS)
+        for number, nursling, status in dead:
             self._listen(nursling)
+            shutil.rmtree(nursling.folder, ignore_errors=True)
             if nursling.heard:
                 self._selector.unregister(nursling.output)
             os.close(nursling.output)
+            nursling.output = -1
             del self._nurslings[number]
-            note = {"died": number, "why": _why(os.waitstatus_to_exitcode(status), b"".join(nursling.tail))}
+            why = nursling.why or _why(os.waitstatus_to_exitcode(status), b"".join(nursling.tail))
+            note = {"died": number, "why": why}
             with contextlib.suppress(OSError):
                 self._control.sendall(json.dumps(note).encode() + b"\n")
 
 
 def _why(code: int, tail: bytes) -> str:
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-    words = tail[-TAIL_BYTES:].decode("utf-8", "replace").strip()
-    return f"{how}; it last printed: {words[-500:]}" if words else how
-
-
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    words = " ".join(tail[-TAIL_BYTES:].decode("utf-8", "replace").split())
+    start = words.find("Fatal Python error")  # then come the lines of the world, and ours last
+    words = words[start : start + 500] if start >= 0 else words[-500:]
+    return f"{how}; it last printed: {words}" if words else how
 
 
 def _num_threads() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from agentrl.errors import AgentRLError, ConfigError, WorldFailure
 from agentrl.types import Observation, Outcome, StepResult, Task
-from agentrl.workers.failures import Displaced, WorkerLost
+from agentrl.workers.failures import Displaced, WorkerLost, in_front
 from agentrl.workers.lines import Line, Nurse, OnAnswer, OnLost, ProcessLine, ThreadLine
 from agentrl.workers.slots import EnvSource
 from agentrl.workers.wire import Answer
@@ -31,6 +31,8 @@ class Limits:
     step_seconds: float
     """Deadline of a step, an outcome and a close."""
     episodes_per_worker: int
+    memory: int
+    """Bytes that a worker may hold, and with it all that it starts; 0: no limit."""
     slack: int
     """So many more episodes than the least busy worker may one have to keep a task's episodes together."""
 
@@ -123,9 +125,12 @@ class _Worker:
         self._fail(f"the worker {why}", blame)
 
     def _fail(self, why: str, blame: bool = True) -> None:
-        """The worker is gone. One that never got ready fails all alike; else the request it was at is to blame."""
+        """The worker is gone. One that never got ready fails all alike; else the request it was at is to blame.
+
+        What kills the nursery may be the world of any of its workers: it is found when it plays alone.
+        """
         displaced = Displaced(f"{self.name}: the worker was lost under another episode ({why})")
-        if not blame:
+        if not blame and not (self.alone and self.ready and self._calls):
             self.give_up(displaced, displaced)
             return
         if not self.ready:
@@ -181,6 +186,7 @@ class Pool:
         if self._loop is not None and self._loop.is_running():
             raise ConfigError("a runner's workers are in use by another event loop; make a runner for each")
         self._loop, self._solitary = loop, asyncio.Semaphore(self._num_workers)
+        self._workers = [worker for worker in self._workers if worker.lost is None]
         for worker in list(self._workers):
             if worker.busy:  # a loop ended in the midst of its episodes
                 self._drop(worker)
@@ -217,7 +223,7 @@ class Pool:
             return ThreadLine(on_answer)
         if self._nurse is None or self._nurse.dead:
             assert self._loop is not None
-            self._nurse = Nurse(self._source)
+            self._nurse = Nurse(self._source, self._limits.memory)
             self._nurse.attach(self._loop)
         return ProcessLine(self._nurse, next(self._numbers), on_answer, on_lost)
 
@@ -230,9 +236,8 @@ class Pool:
         error = answer.error
         if error is None:
             return answer
-        in_front = f"{self._name}.{operation}: "
-        told = type(error) is not WorldFailure or str(error).startswith(self._name)
-        raise type(error)(str(error) if told else in_front + str(error)) from None
+        named = in_front(error, self._name, operation)
+        raise type(named)(str(named)) from None
 
     def leave(self, worker: _Worker, slot: int) -> None:
         """The episode is over: close its Env, without waiting for it; end a worker that has served its time."""

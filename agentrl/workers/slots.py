@@ -13,6 +13,7 @@ from typing import Any
 from agentrl.errors import AgentRLError, BoundaryError, WorldFailure
 from agentrl.types import Observation, Outcome, StepResult
 from agentrl.workers.answers import check_observation, check_outcome, check_step
+from agentrl.workers.failures import OutOfMemory, shortened, told
 from agentrl.workers.wire import Answer
 
 
@@ -91,7 +92,7 @@ class Slots:
         start = time.perf_counter()
         try:
             value = self._carry_out(operation, slot, argument)
-        except (Exception, SystemExit) as failure:  # `sys.exit` in a world ends its episode, not its neighbours'
+        except BaseException as failure:  # also `sys.exit`, or a Ctrl-C of its own: it ends its episode, no other
             return Answer(error=_as_ours(failure), seconds=time.perf_counter() - start)
         return Answer(value, seconds=time.perf_counter() - start)
 
@@ -119,14 +120,16 @@ class Slots:
         """Close what still lives, whatever it raises."""
         while self._envs:
             _, env = self._envs.popitem()
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(BaseException):
                 env.close()
 
 
-def _as_ours(failure: Exception | SystemExit) -> AgentRLError:
+def _as_ours(failure: BaseException) -> AgentRLError:
     """Errors that the user can put right as they are; everything else as a WorldFailure with type and text."""
     if isinstance(failure, AgentRLError) and (
         isinstance(failure, WorldFailure) or not isinstance(failure, BoundaryError)
     ):
-        return failure
-    return WorldFailure(f"{type(failure).__name__}: {failure}")
+        return type(failure)(shortened(str(failure)))
+    if isinstance(failure, MemoryError):
+        return OutOfMemory(told(failure))
+    return WorldFailure(told(failure))

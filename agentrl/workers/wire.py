@@ -1,7 +1,8 @@
 """What travels between a worker process and its parent: frames over a private socket.
 
 Parent to worker   a pickle: tasks and settings are the world's own dataclasses, and the parent is trusted.
-Worker to parent   JSON and PNG files. The parent unpickles nothing: what a world sends is never executed.
+Worker to parent   JSON and PNG files, numbered from 0. The parent unpickles nothing: what a world sends is never
+executed; and what it prints into the socket is no answer with the next number.
 """
 
 import json
@@ -13,12 +14,13 @@ from typing import Any
 from agentrl import errors
 from agentrl.errors import AgentRLError, WorldFailure
 from agentrl.types import Observation, Outcome, StepResult
+from agentrl.workers.answers import MAX_ANSWER, too_large
 
-MAX_ANSWER = 16 * 2**20
-"""Bytes of one answer of a world; what is larger is refused in the worker, before it is sent."""
-
+MAX_FRAME = 2 * MAX_ANSWER
+"""Bytes of one answer as it travels."""
 REQUEST_HEADER = struct.Struct(">I")
-ANSWER_HEADER = struct.Struct(">II")
+ANSWER_HEADER = struct.Struct(">III")
+"""Its number, bytes of the text, bytes of the images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +45,14 @@ def unpack_request(body: bytes) -> tuple[str, int, Any]:
     return operation, slot, argument
 
 
-def pack_answer(answer: Answer) -> bytes:
-    """One answer as a frame; one that is larger than MAX_ANSWER becomes a WorldFailure that says so."""
-    size = _size(answer.value)
-    if size <= MAX_ANSWER:
-        body, images = _plain(answer)
-        text = json.dumps(body, separators=(",", ":")).encode()
-        blob = b"".join(images)
-        size = len(text) + len(blob)
-        if size <= MAX_ANSWER:
-            return ANSWER_HEADER.pack(len(text), len(blob)) + text + blob
-    failure = WorldFailure(f"its answer has {size / 2**20:.1f} MiB; at most {MAX_ANSWER / 2**20:.0f} MiB are taken")
-    return pack_answer(Answer(error=failure, seconds=answer.seconds))
+def pack_answer(answer: Answer, number: int) -> bytes:
+    """One answer as a frame; one that is larger than twice MAX_ANSWER becomes a WorldFailure that says so."""
+    body, images = _plain(answer)
+    text = json.dumps(body, separators=(",", ":")).encode()
+    blob = b"".join(images)
+    if len(text) + len(blob) > MAX_FRAME:  # text of many characters that JSON escapes
+        return pack_answer(Answer(error=too_large(len(text) + len(blob)), seconds=answer.seconds), number)
+    return ANSWER_HEADER.pack(number & 0xFFFFFFFF, len(text), len(blob)) + text + blob
 
 
 def unpack_answer(text: bytes, blob: bytes) -> Answer:
@@ -72,15 +70,6 @@ def unpack_answer(text: bytes, blob: bytes) -> Answer:
     if kind == "outcome":
         return Answer(Outcome(*fields), seconds=seconds)
     return Answer(fields, seconds=seconds)
-
-
-def _size(value: Any) -> int:
-    """Bytes that the large fields have at least."""
-    seen = value.observation if isinstance(value, StepResult) else value
-    if not isinstance(seen, Observation):
-        return 0
-    texts = (seen.text, *(seen.admissible or ()), *(seen.visited or ()))
-    return sum(map(len, texts)) + sum(map(len, seen.images))
 
 
 def _plain(answer: Answer) -> tuple[dict[str, Any], tuple[bytes, ...]]:

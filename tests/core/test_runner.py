@@ -156,7 +156,7 @@ def test_time_of_the_policy_does_not_count_as_the_worlds():
         (worlds.troubled("crash"), "InLoop.step: RuntimeError: the engine broke"),
         (worlds.troubled("crash", "reset"), "InLoop.reset: RuntimeError: the engine broke"),
         (worlds.troubled("crash", "outcome"), "InLoop.outcome: RuntimeError: the engine broke"),
-        (worlds.troubled("await_forever"), "InLoop: no answer within 0.05 s"),
+        (worlds.troubled("await_forever"), "InLoop.step: no answer within 0.05 s"),
         (worlds.troubled("nan"), "InLoop.step: ValueError: StepResult.reward is nan; it must be finite"),
         (
             worlds.troubled("wrong"),
