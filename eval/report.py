@@ -1,11 +1,16 @@
 """Writes the report of a run beside its other files: report.html, report.md and report.json, with the same numbers."""
 
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from agentrl.errors import DataError
 from agentrl.run_directory import write_json, write_whole
 
 PAGE, MARKDOWN, NUMBERS = "report.html", "report.md", "report.json"
+ENDS_ALONE = 0
+"""Episodes that are read of a run in a comparison, beside those of its last judgement and its first."""
 
 
 def write_report(run: str | os.PathLike[str], folder: str | os.PathLike[str] = "") -> Path:
@@ -25,6 +30,28 @@ def write_report(run: str | os.PathLike[str], folder: str | os.PathLike[str] = "
     target = Path(folder) if os.fspath(folder) else record.path
     page = run_page(record, summary, __version__)
     return _written(target, page, run_markdown(summary), summary.as_dict())
+
+
+def write_comparison(runs: Sequence[str | os.PathLike[str]], folder: str | os.PathLike[str]) -> tuple[Path, list[str]]:
+    """One page for several runs, in a folder of its own.
+
+    Returns its path, and what must be known before the runs are compared: that they did not judge the same tasks.
+    Raises DataError where one of them has nothing to report, or the folder holds a run.
+    """
+    from agentrl import __version__
+    from agentrl.eval import report_comparison as comparison
+    from agentrl.eval.report_data import read_run
+    from agentrl.eval.report_summary import summarise
+
+    target = Path(folder)
+    if (target / "config.yaml").exists():
+        raise DataError(f"{target} holds a run, whose own report this would replace; name another folder")
+    records = [read_run(run, ENDS_ALONE) for run in runs]
+    fields = comparison.fields_of(comparison.entries_of(records, [summarise(record) for record in records]))
+    warnings = comparison.warnings_of(fields)
+    page = comparison.comparison_page(fields, warnings, __version__, time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+    markdown = comparison.comparison_markdown(fields, warnings)
+    return _written(target, page, markdown, comparison.comparison_numbers(fields, warnings)), warnings
 
 
 def _written(folder: Path, page: str, markdown: str, numbers: object) -> Path:

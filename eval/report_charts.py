@@ -39,13 +39,15 @@ class Chart:
     title: str
     series: Sequence[Series]
     percent: bool = False
-    """Values are shares, shown from 0 to 100 %."""
+    """Values are shares, shown in per cent."""
+    whole: bool = False
+    """The axis goes from 0 to 1, whatever the values are."""
     note: str = ""
     """What it says, in a sentence."""
     x_name: str = "step"
 
 
-LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 10.0, 30.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 14.0, 10.0, 22.0
 
 
 def draw(chart: Chart, width: int, height: int) -> Markup:
@@ -70,7 +72,7 @@ def draw(chart: Chart, width: int, height: int) -> Markup:
     for tick in _steps(x_low, x_high, max(2, width // 110)):
         x, y = place(tick, low)
         parts.append(_text(x, y + 16, f"{tick:g}", "middle"))
-    parts.append(_text(width - RIGHT, height - 2, chart.x_name, "end"))
+    parts.append(_text(LEFT - 7, height - BOTTOM + 16, chart.x_name, "end"))
     for one in series:
         parts += _band(one, place)
     for one in series:
@@ -89,7 +91,7 @@ def written(value: float, percent: bool = False) -> str:
     if not math.isfinite(value):
         return "-"
     if percent:
-        return f"{100 * value:.0f} %"
+        return f"{100 * value:.{0 if abs(100 * value - round(100 * value)) < 0.05 else 1}f} %"
     if value == 0:
         return "0"
     size = abs(value)
@@ -107,8 +109,8 @@ def _x_range(series: Sequence[Series]) -> Point:
 
 
 def _y_range(chart: Chart, series: Sequence[Series]) -> tuple[float, float, list[float]]:
-    """The range that is drawn, and its ticks: all of 0 to 100 % of shares, else from 0 where that is near."""
-    if chart.percent:
+    """The range that is drawn, and its ticks: all of 0 to 1 where that is asked for, else from 0 where that is near."""
+    if chart.whole:
         return 0.0, 1.0, [0.0, 0.25, 0.5, 0.75, 1.0]
     values = [y for one in series for _, y in one.points]
     low, high = min(values), max(values)

@@ -82,6 +82,7 @@ def success_chart(curve: Sequence[Mapping[str, Any]], train: Sequence[Mapping[st
     return Chart(
         title="Success",
         percent=True,
+        whole=True,
         series=[
             Series(name="a step's own episodes", points=points_of(train, "success"), colour="faint"),
             Series(name="held-out tasks, sampled", points=sampled, band=band, colour="c1", marks="circle"),
@@ -91,7 +92,7 @@ def success_chart(curve: Sequence[Mapping[str, Any]], train: Sequence[Mapping[st
 
 
 def metric_charts(train: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """The small charts that matter most, of what the run has logged."""
+    """The small charts that matter most, of what the run has logged; a line that is 0 throughout is left out."""
     charts = []
     for title, metrics, percent, note in METRICS:
         series = [
@@ -100,7 +101,10 @@ def metric_charts(train: Sequence[Mapping[str, Any]]) -> list[Chart]:
         ]
         if title == "Score" and points_of(train, "score") == points_of(train, "success"):
             continue
-        if any(len(one.points) > 1 for one in series):
+        if not any(len(one.points) > 1 for one in series):
+            continue
+        series = [one for one in series if any(y for _, y in one.points)]
+        if series:
             charts.append(Chart(title=title, series=series, percent=percent, note=note))
     return charts
 

@@ -14,7 +14,7 @@ from agentrl.run_directory import read_json, read_yaml
 from agentrl.types import Trajectory
 
 MAX_EPISODES = 5_000
-"""Episodes that are read for a report; first those of the last judgement, then of the first, then the newest."""
+"""Episodes that are read for a report: those of the last judgement and of the first, then the newest up to here."""
 
 _STEP_FILE = re.compile(r"step-(\d+)\.jsonl\.gz")
 
@@ -157,7 +157,7 @@ def _judged(
     judged: dict[int, Episodes] = {}
     left_out = num_read = 0
     for step in order:
-        if num_read >= max_episodes:
+        if num_read >= max_episodes and step not in order[:2]:
             left_out += 1
             continue
         episodes = _episodes(folder / files[step], notes)

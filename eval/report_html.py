@@ -7,13 +7,14 @@ angle brackets are escaped, or packed as base64. The page's policy lets no scrip
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from agentrl.eval.checkup import SEVERITIES
 from agentrl.eval.report_charts import Chart, draw, interval_strip, stacked_bar, written
@@ -41,6 +42,7 @@ ENDS = (
     ("c4", "infrastructure failure"),
 )
 SHORT_ENDS = (("c1", "won"), ("faint", "ended"), ("c5", "turn limit"), ("c2", "too long"), ("c4", "failed"))
+_CODE = re.compile(r"\b(?:rollout|trainer|validation)\.[a-z_]+(?:=[a-z]+)?|--[a-z]+ [a-z]+|\bagentrl [a-z]+")
 EXAMPLES = {
     "gained": "Lost before, won after",
     "lost": "Won before, lost after",
@@ -61,8 +63,10 @@ def render(template: str, **values: Any) -> str:
     environment.filters |= {
         "success": written_success,
         "interval": lambda measure: written_interval(measure or {}),
+        "codes": _codes,
         "words": lambda text: str(text).replace("_", " "),
         "number": written,
+        "share": lambda value: written(value, True),
     }
     style, script = (_source(name) for name in ("report.css", "report.js"))
     return environment.get_template(template).render(
@@ -77,6 +81,11 @@ def render(template: str, **values: Any) -> str:
 
 def _safe(value: Any) -> Any:
     return visible(value, MAX_SHOWN) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _codes(text: str) -> Markup:
+    """A sentence with its settings and commands set as code."""
+    return Markup(_CODE.sub(r"<code>\g<0></code>", str(escape(visible(text)))))
 
 
 def _source(name: str) -> str:
@@ -105,7 +114,9 @@ def run_page(record: RunRecord, summary: Summary, version: str) -> str:
     packed = pack(record.judged, named, record.learned)
     chart = success_chart(summary.curve, record.train)
     by_turn = entropy_by_turn(record.train)
-    small = [*metric_charts(record.train), *([by_turn] if len(by_turn.series) > 1 else [])]
+    small = metric_charts(record.train)
+    if len(by_turn.series) > 1:
+        small.insert(1, by_turn)
     values = {
         "title": title_of(summary.head),
         "eyebrow": "run report" if summary.head["kind"] == "training" else "evaluation report",
@@ -188,6 +199,8 @@ def small_print(summary: Summary) -> str:
     parts.append(f"Ranges are 95 % intervals ({by}).")
     if judged.get("after_step"):
         parts.append(f"After is the policy after step {judged['after_step']}, not the best one.")
+    if summary.before:
+        parts.append("It is one run with one seed: another may end elsewhere.")
     if judged.get("panel"):
         parts.append(f"Panel {str(judged['panel'])[:12]}.")
     return " ".join(parts)
@@ -243,7 +256,7 @@ def _strips(summary: Summary) -> list[dict[str, Any]]:
                 rows.append(
                     {
                         "name": label,
-                        "picture": _strip([(colour, measure)], 560),
+                        "picture": strip([(colour, measure)], 440),
                         "success": written_success(measure),
                         "interval": written_interval(measure),
                     }
@@ -251,14 +264,20 @@ def _strips(summary: Summary) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: "greedy" in row["name"]) if len(rows) > 1 else []
 
 
-def _strip(rows: Sequence[tuple[str, Measure]], width: int = 260) -> Markup:
+def strip_of_shares(colour: str, value: float, low: float, high: float) -> Markup:
+    """One point with a range, on an axis from 0 to 1."""
+    return interval_strip([(colour, value, low, high)], 260)
+
+
+def strip(rows: Sequence[tuple[str, Measure]], width: int = 260) -> Markup:
+    """(colour, measure) as points with their intervals; those without an episode are left out."""
     told = [(colour, m["success"], *m["success_interval"]) for colour, m in rows if m and m.get("episodes")]
     return interval_strip(told, width) if told else Markup("")
 
 
 def _table(summary: Summary) -> list[dict[str, Any]]:
     kinds = [kind for kind in dict.fromkeys([*summary.before, *summary.after]) if kind not in (TOTAL, GREEDY)]
-    if not kinds and not summary.after:
+    if not kinds:
         return []
     rows = []
     for kind in [TOTAL, *sorted(kinds)]:
@@ -270,7 +289,7 @@ def _table(summary: Summary) -> list[dict[str, Any]]:
                 "total": kind == TOTAL,
                 "before": before,
                 "after": after,
-                "picture": _strip([*pictures, *([("c1", after)] if after else [])]),
+                "picture": strip([*pictures, *([("c1", after)] if after else [])]),
             }
         )
     return rows

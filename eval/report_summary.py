@@ -261,8 +261,17 @@ def difference_of(before: Episodes, after: Episodes) -> dict[str, Any]:
 def _difference(before: Episodes, after: Episodes, found: Sequence[Pair]) -> dict[str, Any]:
     if not found:
         return {}
+    return {**difference_of(before, after), **_sides(found)}
+
+
+def sign_of_tasks(before: Episodes, after: Episodes) -> dict[str, Any]:
+    """How many tasks changed sides between two judgements, and how likely chance alone makes that."""
+    return _sides(pairs(before, after))
+
+
+def _sides(found: Sequence[Pair]) -> dict[str, Any]:
     counts = {what: sum(pair.what == what for pair in found) for what in ("gained", "lost", "kept", "never")}
-    return {**difference_of(before, after), **counts, "p_value": sign_test(counts["gained"], counts["lost"])}
+    return {**counts, "p_value": sign_test(counts["gained"], counts["lost"])}
 
 
 def sign_test(gained: int, lost: int) -> float:
@@ -342,35 +351,30 @@ def _verdict(summary: Summary) -> Iterable[str]:
 
 
 def _change(summary: Summary, before: Measure, after: Measure) -> Iterable[str]:
+    """What the two judgements say: by the tasks that both played, where their episodes are there, else by intervals."""
     (low, high), (low_after, high_after) = before["success_interval"], after["success_interval"]
     apart = low_after > high or high_after < low
-    how = "Higher" if after["success"] > before["success"] else "Lower"
-    yield (
-        f"{how} than before, and the two intervals do not overlap."
-        if apart
-        else "No change."
-        if after["success"] == before["success"] and not summary.difference.get("gained")
-        else "The two intervals overlap."
-    )
+    overlap = "The two intervals do not overlap." if apart else "The two intervals overlap."
     found = summary.difference
-    if found:
-        changed = found["gained"] + found["lost"]
-        sure = found["low"] > 0 or found["high"] < 0
-        yield (
-            f"Task by task: {found['gained']} that were lost before are won now, {found['lost']} the other way round, "
-            f"{found['kept']} were won and {found['never']} lost both times."
-        )
-        yield (
-            f"That is {100 * found['mean']:+.0f} points (95 % interval {100 * found['low']:+.0f} to "
-            f"{100 * found['high']:+.0f}; exact sign test p = {_p(found['p_value'])}): "
-            + (
-                "more than chance does."
-                if sure and found["p_value"] < 0.05
-                else "chance alone can do that; judge on more tasks before you believe it."
-                if changed
-                else "nothing changed sides."
-            )
-        )
+    if not found:
+        yield overlap
+        return
+    points, changed = 100 * found["mean"], found["gained"] + found["lost"]
+    sure = (found["low"] > 0 or found["high"] < 0) and found["p_value"] < 0.05
+    if not changed:
+        yield "No task changed sides."
+    elif sure:
+        yield f"{'Better' if points > 0 else 'Worse'} by {abs(points):.0f} points: more than chance does."
+    else:
+        yield f"{points:+.0f} points: that is no more than chance does. Judge on more tasks before you believe it."
+    yield (
+        f"{overlap} Task by task, which tells more: {found['gained']} that were lost before are won now, "
+        f"{found['lost']} the other way round; {found['kept']} were won and {found['never']} lost both times."
+    )
+    yield (
+        f"The difference on the same {found['tasks']} tasks has a 95 % interval from {100 * found['low']:+.0f} to "
+        f"{100 * found['high']:+.0f} points; exact sign test p {written_p(found['p_value'])}."
+    )
 
 
 def _bounds(measure: Measure) -> str:
@@ -380,8 +384,9 @@ def _bounds(measure: Measure) -> str:
     )
 
 
-def _p(value: float) -> str:
-    return f"{value:.2f}" if value >= 0.01 else f"{value:.1g}"
+def written_p(value: float) -> str:
+    """A p-value after its `p`: `= 0.03`, `below 0.001`."""
+    return f"= {value:.2f}" if value >= 0.01 else f"= {value:.3f}" if value >= 0.001 else "below 0.001"
 
 
 def duration(seconds: float) -> str:

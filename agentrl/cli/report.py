@@ -11,7 +11,9 @@ from agentrl.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, of training or of `agentrl eval --out`")
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="a run directory, of training or of `agentrl eval --out`"
+    )
     parser.add_argument(
         "--out", default="", metavar="FOLDER", help="where it is written; default: into the run's own folder"
     )
