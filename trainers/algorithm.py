@@ -57,7 +57,12 @@ class Draw:
 
 
 class Curriculum(Protocol):
-    """Decides which tasks come next; made with an instance of its `Config`, started with the panel."""
+    """Decides which tasks come next; made with an instance of its `Config`, started with the panel.
+
+    It may have two further methods: `more(trajectories) -> list[Draw]`, asked with all episodes of the step so far
+    until it returns nothing, for one that draws again before the step is learned from (it has to come to an end by
+    itself); and `metrics() -> dict[str, float]`, asked once a step after `update`.
+    """
 
     Config: type
 

@@ -39,7 +39,7 @@ from agentrl.runner import Job, Runner
 from agentrl.seeds import seed_of
 from agentrl.settings import from_mapping, merge, require, to_mapping
 from agentrl.statistics import TOTAL, Tally, tally, tally_by_kind
-from agentrl.trainers.algorithm import Curriculum
+from agentrl.trainers.algorithm import Curriculum, Draw
 from agentrl.trainers.batch import Batch, build_batch
 from agentrl.trainers.checkpoint import commit_best, find_checkpoint, restore, save_checkpoint
 from agentrl.trainers.composition import Composition, compose
@@ -206,9 +206,19 @@ class Trainer:
         if self.learns_from_demonstrations:
             return self._demonstrations()
         draws = self.curriculum.draw(rollout.tasks_per_step, rollout.group_size)
-        jobs = []
+        trajectories: list[Trajectory] = []
         played: Counter[str] = Counter()  # a task that is drawn twice goes on counting: seeds follow from the rollout
-        for number, draw in enumerate(draws):
+        num_groups = 0
+        while draws:
+            trajectories += await self._drawn(draws, played, num_groups)
+            num_groups += len(draws)
+            draws = self.curriculum.more(trajectories) if hasattr(self.curriculum, "more") else []
+        return trajectories
+
+    async def _drawn(self, draws: Sequence[Draw], played: Counter[str], num_groups: int) -> list[Trajectory]:
+        """The episodes of some draws, of all ranks, in order; groups are numbered on from those of this step."""
+        jobs = []
+        for number, draw in enumerate(draws, num_groups):
             first = played[draw.task.id]
             played[draw.task.id] += draw.num_rollouts
             jobs += [Job(draw.task, f"{self.step}/{number}", first + k, self.step) for k in range(draw.num_rollouts)]
@@ -378,6 +388,8 @@ class Trainer:
                 else prepared.view
             )
         self.curriculum.update(trajectories)
+        if hasattr(self.curriculum, "metrics"):
+            metrics |= self.curriculum.metrics()
         ended = time.perf_counter()
         stream = batch.num_stream_tokens if batch is not None else 0
         return metrics | {
