@@ -147,12 +147,13 @@ class Updater:
     @torch.no_grad()
     def evaluate(self, batch: Batch, with_entropy: bool = True, probes: Sequence[Probe] = ()) -> TokenNumbers:
         """Log-probs, entropies and probes' numbers of the whole batch, over all ranks, without a graph."""
-        rows = self._nothing(batch, probes)
+        rows, head = self._nothing(batch, probes), causal_model(self.module).get_output_embeddings()
+        tables = [table for probe in probes if probe.tables is not None for table in probe.tables(head.weight)]
         for stretches in self.micro_batches(batch):
             index, numbers = self._numbers(batch, stretches, with_entropy, probes)
             rows[:, index] = numbers.double().cpu()
         self.ranks.add(rows)
-        self.ranks.add_all(table for probe in probes if probe.tables is not None for table in probe.tables())
+        self.ranks.add_all(tables)
         return TokenNumbers.of(list(rows), probes)
 
     def _nothing(self, batch: Batch, probes: Sequence[Probe]) -> Tensor:

@@ -73,8 +73,9 @@ class Probe:
     settings: tuple[Any, ...] = ()
     reads: tuple[str, ...] = ()
     """Fields [N] of the view that `measure` wants in `chunk.given`, as `advantage`."""
-    tables: Callable[[], Sequence[Tensor]] | None = None
-    """What measuring adds up beside the numbers, over all tokens of this rank: summed over the ranks afterwards."""
+    tables: Callable[[Tensor], Sequence[Tensor]] | None = None
+    """(the head's weight [V, d]) -> what measuring adds up beside the numbers, over all tokens of this rank: asked for
+    once before a batch, and summed over the ranks in place after it."""
 
 
 def log_softmax_buffers(hidden: Tensor, vocabulary: int, chunk: int) -> tuple[Tensor, Tensor]:

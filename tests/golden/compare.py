@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.golden import advantages, agents, padded, padded_advantages, surrogates, values
+from tests.golden import advantages, agents, padded, padded_advantages, probes, selecting, surrogates, values
 from tests.golden.check import Case, Check
 
 RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "aggregations": agents.aggregations,
+    "bnpo_advantage": selecting.bnpo_advantage,
+    "copo": selecting.copo,
+    "d3s": selecting.d3s,
+    "d3s_schedule": selecting.d3s_schedule,
+    "gtpo": selecting.gtpo,
+    "riskpo": selecting.riskpo,
+    "riskpo_tracker": selecting.riskpo_tracker,
     "dapo_overlong": advantages.dapo_overlong,
     "eapo": advantages.eapo,
     "eapo_loss": advantages.eapo_loss,
@@ -23,6 +30,11 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "gigpo": values.gigpo,
     "group_baselines": agents.group_baselines,
     "ppo_clip": agents.ppo_clip,
+    "capo_token_curvature": probes.capo_token_curvature,
+    "lp_reg_loss": probes.lp_reg_loss,
+    "lp_reg_min_p_proxy": probes.lp_reg_min_p_proxy,
+    "verl_optimal_token_baseline": probes.verl_optimal_token_baseline,
+    "verl_tir_optimal_token_baseline": probes.verl_tir_optimal_token_baseline,
     "turn_level_gae": values.turn_level_gae,
     "verl_agg_loss": padded.verl_agg_loss,
     "verl_gae_advantage": values.verl_gae_advantage,
@@ -62,7 +74,7 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
 def hand_checked(content: dict[str, Any]) -> Iterator[tuple[str, Check]]:
     """The keys of `agents.json`, rounded to six digits."""
     yield from agents.hand_checked(content)
-    for key, runner in (values.HAND_CHECKED | advantages.HAND_CHECKED).items():
+    for key, runner in (values.HAND_CHECKED | advantages.HAND_CHECKED | selecting.HAND_CHECKED).items():
         if key in content:
             yield from runner(content[key])
 

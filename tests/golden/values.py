@@ -80,7 +80,11 @@ def verl_gae_advantage(case: Case) -> Iterator[Check]:
     got = token_gae(reward, value, torch.zeros_like(value), following, params["gamma"], params["lam"])
     yield Check((got + value).tolist(), matrix(outputs["returns"])[mask].tolist())
     expected = matrix(outputs["advantages"])[mask]
-    yield Check(whitened(got, torch.ones_like(got, dtype=torch.bool)).tolist(), expected.tolist(), 1e-7 if dtype == "float64" else None)
+    yield Check(
+        whitened(got, torch.ones_like(got, dtype=torch.bool)).tolist(),
+        expected.tolist(),
+        1e-7 if dtype == "float64" else None,
+    )
 
 
 def verl_value_loss(case: Case) -> Iterator[Check]:

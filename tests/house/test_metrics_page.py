@@ -10,6 +10,7 @@ COMPOSITIONS = {
     "sft": {"algo": "sft"},
     "rloo": {"algo": "rloo"},
     "gigpo": {"algo": "gigpo"},
+    "lp-reg": {"algo": "lp-reg", "parts": {"selections": ["capo-mask"]}},
     "epo": {
         "algo": "epo",
         "parts": {"modifiers": ["engine-correction"]},

@@ -96,11 +96,11 @@ def test_the_curvature_numbers_are_those_of_the_score_vector_written_out(top_k: 
     logp = torch.randn(20, 9, generator=random, dtype=torch.float64).log_softmax(-1)
     hidden = torch.randn(20, 4, generator=random, dtype=torch.float64)
     target = torch.randint(0, 9, (20,), generator=random)
-    z, s, phi = curvature_probe(top_k).measure(Chunk(logp, hidden, target), top_k)
+    z, s, phi = curvature_probe(top_k).measure(Chunk(logp, hidden, target), top_k, True)
     for n in range(20):
         ids = list(range(9)) if top_k == 0 else logp[n].topk(top_k).indices.tolist()
         if int(target[n]) not in ids:
-            ids[-1] = int(target[n])
+            ids.append(int(target[n]))
         pi = logp[n, ids].exp() / logp[n, ids].exp().sum()
         v = torch.tensor([float(i == int(target[n])) for i in ids], dtype=torch.float64) - pi
         expected = (hidden[n].square().sum(), v.square().sum(), (pi * v * v).sum() - (pi * v).sum() ** 2)

@@ -42,32 +42,34 @@ def min_p_proxy_slope(seen: Chunk, grad: tuple[Tensor, Tensor], threshold: float
     return torch.sub(seen.logp.exp(), proxy, out=proxy).mul_(grad[1][:, None])
 
 
-def renormalised(seen: Chunk, top_k: int) -> tuple[Tensor, Tensor | None]:
-    """pi over the likeliest ids.   top_k: 0 keeps all ids.
+def likeliest(seen: Chunk, top_k: int, join: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """pi over the likeliest ids, made to add up to 1, and v = onehot(o) - pi on them.   top_k: 0 takes all ids.
 
-    Returns [c, k] probabilities, which sum to 1, and [c, k] int64 ids, or None where they are all. The sampled id is
-    among them: where it is not of the likeliest, it takes the place of the last of them.
+    join: the sampled id is taken beside them where it is not among them; without that, its onehot is all zero there.
+    Returns [c, k] int64 ids, -1 where there is none, and [c, k] pi and [c, k] v, 0 there.
     """
     if top_k == 0 or top_k >= seen.logp.shape[1]:
-        return seen.logp.exp(), None
-    ids = seen.logp.topk(top_k, dim=-1).indices
-    outside = ~(ids == seen.target[:, None]).any(-1)
-    ids[:, -1] = torch.where(outside, seen.target, ids[:, -1])
-    return seen.logp.gather(1, ids).softmax(-1), ids
+        ids = torch.arange(seen.logp.shape[1], device=seen.logp.device).expand(seen.logp.shape)
+        pi = seen.logp.exp()
+    else:
+        ids = seen.logp.topk(top_k, dim=-1).indices
+        if join:
+            inside = (ids == seen.target[:, None]).any(-1)
+            ids = torch.cat([ids, seen.target.masked_fill(inside, -1)[:, None]], 1)
+        own = seen.logp.gather(1, ids.clamp(min=0)).masked_fill(ids < 0, float("-inf"))
+        pi = own.softmax(-1)
+    return ids, pi, (ids == seen.target[:, None]).to(pi) - pi
 
 
-def curvature(seen: Chunk, top_k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """z = ||h||^2, s = ||v||^2, phi = sum of pi v^2 - (sum of pi v)^2, with v = onehot(o) - pi.
+def curvature(seen: Chunk, top_k: int, join: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """z = ||h||^2, s = ||v||^2, phi = sum of pi v^2 - (sum of pi v)^2, with pi and v as in `likeliest`.
 
-    h is the hidden state that made these logits; pi as in `renormalised`.
+    h is the hidden state that made these logits.
     """
-    pi, ids = renormalised(seen, top_k)
-    place = seen.target[:, None] if ids is None else (ids == seen.target[:, None]).long().argmax(-1, keepdim=True)
-    v = -pi
-    v.scatter_add_(1, place, torch.ones_like(v[:, :1]))
-    weighted = pi * v
+    _, pi, v = likeliest(seen, top_k, join)
+    weighted = pi.mul_(v)
     phi = (weighted * v).sum(-1) - weighted.sum(-1).square()
-    return seen.hidden.to(pi).square().sum(-1), v.square().sum(-1), phi
+    return seen.hidden.to(v).square().sum(-1), v.square().sum(-1), phi
 
 
 SUM_OF_SQUARES = Probe(names=("sum-of-squares",), measure=sum_of_squares)
@@ -78,6 +80,6 @@ def min_p_probe(threshold: float, relative: bool) -> Probe:
     return Probe(("proxy-keeps", "proxy-kl"), min_p_proxy, min_p_proxy_slope, (threshold, relative))
 
 
-def curvature_probe(top_k: int) -> Probe:
+def curvature_probe(top_k: int, join: bool = True) -> Probe:
     """Numbers `hidden-norm`, `score-norm` and `score-variance`: z, s and phi of `curvature`."""
-    return Probe(("hidden-norm", "score-norm", "score-variance"), curvature, settings=(top_k,))
+    return Probe(("hidden-norm", "score-norm", "score-variance"), curvature, settings=(top_k, join))
