@@ -66,6 +66,19 @@ def mean_of_trajectories_of_turn_means(trained: Tensor, turn_of_token: Tensor, t
     return trained / of_turn[turn_of_token].clamp(min=1)
 
 
+def mean_of_groups_of_trajectory_means(
+    trained: Tensor, trajectory_of_token: Tensor, group_of_trajectory: Tensor, num_groups: int
+) -> Tensor:
+    """w = 1 / (tokens of its trajectory * trajectories of its group * groups).
+
+    trained: [N] float, 0 or 1.   trajectory_of_token: [N] int.   group_of_trajectory: [J] int.   Returns [N].
+    """
+    num_tokens = sum_by(trained, trajectory_of_token, len(group_of_trajectory))
+    num_trajectories = sum_by((num_tokens > 0).to(trained), group_of_trajectory, num_groups)
+    of_trajectory = num_tokens * num_trajectories[group_of_trajectory] * (num_trajectories > 0).sum()
+    return trained / of_trajectory[trajectory_of_token].clamp(min=1)
+
+
 def at_level(weight: Tensor, view: StepView, level: Level) -> Tensor:
     """The tokens' weights summed up at a level.   weight: [N].   Returns [N], [U], [J] or [P]."""
     if level == "token":
@@ -106,6 +119,11 @@ def _trajectory_mean_of_turn_means(view: StepView, level: Level, config: None) -
     return at_level(weight, view, level)
 
 
+def _group_mean(view: StepView, level: Level, config: None) -> Tensor:
+    trajectory, group = view.trajectory_of_token, view.group_of_trajectory
+    return at_level(mean_of_groups_of_trajectory_means(_trained(view), trajectory, group, view.num_groups), view, level)
+
+
 def _part(name: str, bind: Callable[..., Tensor], config: type | None = None) -> Part:
     return Part(name=name, kind="aggregate", bind=bind, config=config)
 
@@ -120,3 +138,5 @@ TRAJECTORY_MEAN = _part("trajectory-mean", _trajectory_mean)
 """Every trajectory counts the same, its tokens share (GRPO's paper, where a trajectory is one reply)."""
 TRAJECTORY_MEAN_OF_TURN_MEANS = _part("trajectory-mean-of-turn-means", _trajectory_mean_of_turn_means)
 """Every trajectory counts the same, its turns share, and the tokens of a turn share its share."""
+GROUP_MEAN = _part("group-mean", _group_mean)
+"""Every group counts the same, its trajectories share, and the tokens of a trajectory share its share (GTPO)."""
