@@ -124,6 +124,11 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "curriculum": {
         "uniform": "agentrl.trainers.curricula.uniform:Uniform",
+        "stages": "agentrl.trainers.curricula.stages:Stages",
+        "dynamic-sampling": "agentrl.trainers.curricula.dynamic_sampling:DynamicSampling",
+        "vas": "agentrl.trainers.curricula.vas:VAS",
+        "knapsack": "agentrl.trainers.curricula.knapsack:Knapsack",
+        "replay": "agentrl.trainers.curricula.replay:Replay",
     },
     "policy": {
         "random": "agentrl.policies.scripted:RandomAdmissible",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.golden import advantages, agents, padded, padded_advantages, probes, selecting, surrogates, values
+from tests.golden import advantages, agents, curricula, padded, padded_advantages, probes, selecting, surrogates, values
 from tests.golden.check import Case, Check
 
 RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
@@ -62,6 +62,9 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "verl_kl_in_reward": surrogates.verl_kl_in_reward,
     "orpo_chi2_llm_regulariser": surrogates.orpo_chi2_llm_regulariser,
     "verl_pf_ppo_weights": surrogates.verl_pf_ppo_weights,
+    "knapsack_allocation": curricula.knapsack_allocation,
+    "knapsack_values": curricula.knapsack_values,
+    "vas": curricula.vas,
     "verl_gspo_loss": surrogates.verl_gspo_loss,
     "verl_geo_mean_gmpo_loss": surrogates.verl_geo_mean_gmpo_loss,
     "verl_ppo_clip_loss": padded.verl_ppo_clip_loss,
@@ -74,7 +77,13 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
 def hand_checked(content: dict[str, Any]) -> Iterator[tuple[str, Check]]:
     """The keys of `agents.json`, rounded to six digits."""
     yield from agents.hand_checked(content)
-    for key, runner in (values.HAND_CHECKED | advantages.HAND_CHECKED | selecting.HAND_CHECKED).items():
+    for key, runner in (
+        values.HAND_CHECKED
+        | advantages.HAND_CHECKED
+        | selecting.HAND_CHECKED
+        | surrogates.HAND_CHECKED
+        | curricula.HAND_CHECKED
+    ).items():
         if key in content:
             yield from runner(content[key])
 

@@ -1,7 +1,7 @@
 """The golden files of surrogates, regularisers and gates: padded rows as trajectories of one turn."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from agentrl.trainers.parts.covariance import token_covariance
 from agentrl.trainers.parts.kl_control import kl_in_reward, steered
 from agentrl.trainers.parts.surrogates import POLICY_GRADIENT, ppo_clip
 from agentrl.trainers.parts.surrogates_ratio import CISPO_CLIP, DPPO_KL, DPPO_TV, DRO, SAPO
-from agentrl.trainers.parts.surrogates_sequence import GMPO, GSPO_CLIP
+from agentrl.trainers.parts.surrogates_sequence import GMPO, GSPO_CLIP, sequence_log_ratio
 from agentrl.trainers.step_view import StepView
 from tests.golden.check import Case, Check
 from tests.golden.padded import aggregate, matrix, number, view_of_rows
@@ -236,3 +236,12 @@ def verl_pf_ppo_weights(case: Case) -> Iterator[Check]:
     score = torch.tensor(case["inputs"]["scores"], dtype=torch.float64)
     got = filter_weights(score, names[params["reweight_method"]], params["weight_pow"])  # type: ignore[arg-type]
     yield Check(got.tolist(), case["outputs"]["multinomial_weights"])
+
+
+def _gspo_by_hand(content: dict[str, Any]) -> Iterator[tuple[str, Check]]:
+    logp, old = (torch.tensor(content[name], dtype=torch.float64) for name in ("logp", "old"))
+    counted, unit = torch.ones(len(logp), dtype=torch.bool), torch.zeros(len(logp), dtype=torch.int64)
+    yield "gspo", Check(sequence_log_ratio(logp, old, counted, unit, 1).exp().item(), content["s"])
+
+
+HAND_CHECKED: Mapping[str, Callable[[Any], Iterator[tuple[str, Check]]]] = {"gspo": _gspo_by_hand}
