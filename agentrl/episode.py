@@ -54,6 +54,8 @@ class Job:
     greedy: bool = False
     temperature: float | None = None
     """None: `rollout.temperature`."""
+    hint: str = ""
+    """Told to the agent below the world's instructions, at every turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,7 @@ class Episode:
             tries=self._tries,
             source=self._stage.source,
             policy=getattr(self._stage.policy, "name", type(self._stage.policy).__name__),
+            hint=self._job.hint,
         )
 
     async def _play(self) -> Ended:
@@ -146,9 +149,8 @@ class Episode:
             if self._acted >= rollout.max_turns or len(self._turns) >= 2 * rollout.max_turns:
                 return "turn_limit"
             with boundary(PolicyFailure, "prompt"):
-                view = self._stage.memory.view(
-                    self._task, self._stage.instructions, self._turns, self._observation, self._stage.tools
-                )
+                told = "\n\n".join(text for text in (self._stage.instructions, self._job.hint) if text)
+                view = self._stage.memory.view(self._task, told, self._turns, self._observation, self._stage.tools)
             request = self._request(view, self._sampling(view))
             if request.prompt_ids is not None and self._room(request) < 0:
                 return "context_limit"
@@ -212,7 +214,7 @@ class Episode:
         if not texts:
             raise WorldFailure(f"{self._task.env}: there is no admissible action")
         with boundary(PolicyFailure, "renderer"):
-            return tuple(dict.fromkeys(map(self._stage.renderer.reply_ids, texts)))
+            return self._stage.renderer.distinct_replies(tuple(texts))  # type: ignore[no-any-return]
 
     async def _turn(self, view: View, request: Request) -> Ended | None:
         """Reply and step; the turn is on the trajectory once the world has answered."""

@@ -24,6 +24,10 @@ from agentrl.models.chat_template import ANSWER, FOLLOWING, QUESTION, ChatTempla
 from agentrl.types import Completion, Message
 
 _CONTEXT = 8
+_REMEMBERED = 16384
+"""Texts and replies whose ids are remembered: most of what a world says, and of what is answered, is said again."""
+_SHORT = 2000
+"""Letters up to which a text is worth remembering, and its ids up to which a reply is."""
 _LAST_TAG = re.compile(r"(<[^<>\s]+>)\s*\Z")
 _FIRST_TAG = re.compile(r"\s*(<[^<>\s]+>)")
 
@@ -75,9 +79,13 @@ class Renderer:
         self._image_id = _image_id(tokenizer, processor)
         self._image_tokens = image_tokens or functools.lru_cache(4096)(functools.partial(_count_image_ids, processor))
         self._added = frozenset(tokenizer.added_tokens_decoder)
+        self._short_ids = functools.lru_cache(_REMEMBERED)(self._tokenise)
+        self._short_text = functools.lru_cache(_REMEMBERED)(self._spell)
         self._learn_template(frozenset(end_ids) | _eos_ids(tokenizer))
         self._closers = self.end_ids | {i for i in self._encode(self.closing) if i in self._added}
         self._reply_ids = functools.lru_cache(65536)(self._tokenise_reply)
+        self._remembered_replies = functools.lru_cache(4096)(self._tokenise_replies)
+        self._place = "" if self._image_id is None else self._decode([self._image_id])
 
     def _learn_template(self, eos: frozenset[int]) -> None:
         asked = [message("user", QUESTION)]
@@ -137,7 +145,10 @@ class Renderer:
         sampled after it.
         Raises PolicyFailure where the template refuses the messages, ConfigError for images without a processor.
         """
-        text = self._template.render([self._as_said(self._without_places(m)) for m in messages], tools)
+        if self.opening or self._image_id is not None:
+            text = self._template.render([self._as_said(self._without_places(m)) for m in messages], tools)
+        else:
+            text = self._template.render(messages, tools)
         images = _images(messages)
         hashes = tuple(hashlib.sha256(image).hexdigest() for image in images)
         if previous is not None and completion is not None and hashes[: len(previous.images)] == previous.images:
@@ -189,7 +200,7 @@ class Renderer:
         """A message whose texts spell no image placeholder: places are for images alone."""
         if self._image_id is None:
             return said
-        place = self._decode([self._image_id])
+        place = self._place
         if isinstance(said["content"], str):
             return {**said, "content": said["content"].replace(place, "")}
         items = [{**i, "text": i["text"].replace(place, "")} if i["type"] == "text" else i for i in said["content"]]
@@ -204,6 +215,13 @@ class Renderer:
     def reply_ids(self, text: str) -> tuple[int, ...]:
         """A reply that was not sampled here, tokenised once, as the template writes it: end-of-turn id included."""
         return self._reply_ids(text)
+
+    def distinct_replies(self, texts: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        """`reply_ids` of each text, in order, without repeats; remembered as a whole."""
+        return self._remembered_replies(texts)
+
+    def _tokenise_replies(self, texts: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        return tuple(dict.fromkeys(map(self.reply_ids, texts)))
 
     def _tokenise_reply(self, text: str) -> tuple[int, ...]:
         body = self._without_repeated(text)
@@ -223,6 +241,9 @@ class Renderer:
         return text[len(self.lead) :] if self.lead and text.startswith(self.lead) else text
 
     def _decode(self, ids: Sequence[int]) -> str:
+        return self._short_text(tuple(ids)) if len(ids) <= _SHORT else self._spell(ids)
+
+    def _spell(self, ids: Sequence[int]) -> str:
         text = self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return str(text)
 
@@ -234,9 +255,13 @@ class Renderer:
         """
         if not text:
             return ()
-        if after is not None and after in self._added:
-            ids = self._encode(self._decode([after]) + text)
-            if ids[0] == after:
+        behind = after if after in self._added else None
+        return self._short_ids(text, behind) if len(text) <= _SHORT else self._tokenise(text, behind)
+
+    def _tokenise(self, text: str, behind: int | None) -> tuple[int, ...]:
+        if behind is not None:
+            ids = self._encode(self._decode([behind]) + text)
+            if ids[0] == behind:
                 return ids[1:]
         return tuple(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 

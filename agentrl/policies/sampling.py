@@ -1,6 +1,7 @@
 """Draws tokens: each from its own random number, so that what is drawn does not depend on what else is in the batch."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,14 @@ from torch import Tensor
 _MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 
-Continuations = dict[int, "Continuations"]
-"""A tree of id sequences: id -> what may follow; empty where a sequence ends."""
+
+class Continuations(dict[int, "Continuations"]):
+    """A tree of id sequences: id -> what may follow; empty where a sequence ends. Not to be changed once it is made."""
+
+    @functools.cached_property
+    def ids(self) -> list[int]:
+        """What may come next, in ascending order."""
+        return sorted(self)
 
 
 def uniforms(seeds: Sequence[int], counters: Sequence[int]) -> Any:
@@ -61,7 +68,7 @@ def draw(logits: Tensor, rows: Sequence[Draw]) -> tuple[list[int], list[float]]:
         for i, token, value in zip(free, ids, values, strict=True):
             chosen[i], logprob[i] = token, value
     if bound:
-        allowed = [list(rows[i].allowed or ()) for i in bound]
+        allowed = [rows[i].allowed or () for i in bound]
         ids, values = _draw(_only(logits, bound, allowed), [rows[i] for i in bound])
         for i, choices, place, value in zip(bound, allowed, ids, values, strict=True):
             chosen[i], logprob[i] = choices[place], value
@@ -122,17 +129,24 @@ def _truncate(scaled: Tensor, rows: Sequence[Draw]) -> Tensor:
     return kept.masked_fill(cut, -torch.inf)
 
 
-def continuations(candidates: Iterable[Sequence[int]]) -> Continuations:
-    """The candidates as a tree.
+def continuations(candidates: Sequence[Sequence[int]]) -> Continuations:
+    """The candidates as a tree; that of the same candidates is remembered.
 
     Raises ValueError for none, for an empty one, and for one that is the beginning of another: it could not end.
     """
-    tree: Continuations = {}
+    return _tree(tuple(map(tuple, candidates)))
+
+
+@functools.lru_cache(2048)
+def _tree(candidates: tuple[tuple[int, ...], ...]) -> Continuations:
+    tree = Continuations()
     num_sequences = 0
-    for ids in dict.fromkeys(map(tuple, candidates)):
+    for ids in dict.fromkeys(candidates):
         node = tree
-        for token in ids:
-            node = node.setdefault(int(token), {})
+        for token in map(int, ids):
+            if token not in node:
+                node[token] = Continuations()
+            node = node[token]
         num_sequences += 1
     if not tree:
         raise ValueError("there are no candidates to sample among")

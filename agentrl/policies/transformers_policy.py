@@ -155,7 +155,7 @@ class _Job:
 
     def _append(self, token: int, logprob: float, version: int) -> None:
         if self.tree is not None:
-            self.allowed.append(sorted(self.tree))
+            self.allowed.append(self.tree.ids)
         self.ids.append(token)
         self.tokens.append(token)
         self.logprobs.append(logprob)
@@ -163,7 +163,7 @@ class _Job:
 
     def draw(self, uniform: float) -> Draw:
         sampling = self.request.sampling
-        allowed = None if self.tree is None else sorted(self.tree)
+        allowed = None if self.tree is None else self.tree.ids
         return Draw(sampling.temperature, uniform, sampling.top_p, sampling.top_k, allowed)
 
 

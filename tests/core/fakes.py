@@ -49,6 +49,9 @@ class WordRenderer:
         self.replies.append(text)
         return (*self.encode(text), self.end_id)
 
+    def distinct_replies(self, texts: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        return tuple(dict.fromkeys(map(self.reply_ids, texts)))
+
 
 class IdPolicy:
     """Says what `says(view)` says, as ids; or, constrained, a seeded choice among the candidates."""

@@ -119,7 +119,8 @@ def test_special_tokens_inside_a_reply_stay_and_continue():
 def test_any_ids_whatever_survive_every_later_turn(turns):
     renderer = chat_templates.renderer_for("qwen2_5")
     messages, prompt, expected = [user("a room")], renderer.render([user("a room")]), []
-    for ids, ended, observation in turns:
+    for drawn, ended, observation in turns:
+        ids = [i for i in drawn if i not in renderer.end_ids]  # a reply ends at the first of these
         sampled = [*ids, renderer.end_id] if ended else ids
         messages = [*messages, assistant(renderer.decode(sampled)), user(observation)]
         following = renderer.render(messages, None, prompt, Completion("", sampled))
@@ -268,12 +269,23 @@ def test_only_the_glue_is_tokenised_however_long_the_episode_is():
     sampled = renderer.reply_ids("open it")
     messages = [user("a room " * 500)]
     prompt, letters = renderer.render(messages), []
-    for _ in range(30):
-        messages = [*messages, assistant("open it"), user("a drawer")]
+    for turn in range(30):
+        messages = [*messages, assistant("open it"), user(f"a drawer {turn + 10}")]
         tokenizer.letters = 0
         prompt = renderer.render(messages, None, prompt, Completion("", list(sampled)))
         letters.append(tokenizer.letters)
     assert prompt.continues and set(letters) == {letters[0]} and letters[0] < 150
+
+
+def test_what_was_said_before_is_not_tokenised_again():
+    tokenizer = Counting(chat_templates.tokenizer_for("qwen2_5"))
+    renderer = Renderer(tokenizer)
+    messages = [user("a room")]
+    first = renderer.render(messages), renderer.reply_ids("open it"), renderer.distinct_replies(("go", "open it", "go"))
+    tokenizer.letters = 0
+    again = renderer.render(messages), renderer.reply_ids("open it"), renderer.distinct_replies(("go", "open it", "go"))
+    assert again == first and tokenizer.letters == 0
+    assert again[2] == (renderer.reply_ids("go"), renderer.reply_ids("open it"))
 
 
 class Processor:
