@@ -84,8 +84,9 @@ class QuantileTracker(Quantiles):
         super().__init__(self._config.quantile_lr)
 
     def update(self, view: StepView) -> None:
-        """Once a step, with the papers of all ranks."""
-        self.learn(papers_of(view, self._config).score)
+        """Once a step, with the papers of all ranks; a view without returns was in no step."""
+        if view.returns is not None:
+            self.learn(papers_of(view, self._config).score)
 
 
 def quantiles_of(score: Tensor, config: RiskPOConfig, tracker: Quantiles) -> tuple[float, float]:
