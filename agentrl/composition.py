@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentrl.config import RunConfig
+from agentrl.contradictions import refuse_contradictions, refuse_for_run
 from agentrl.errors import ConfigError, nearest
 from agentrl.registry import load
 from agentrl.settings import from_mapping, merge, to_mapping
 
 SLOTS: Mapping[str, str] = {
+    "rewrites": "rewrite",
     "gates": "gate",
     "rewards": "reward",
     "returns": "returns",
@@ -25,7 +27,7 @@ SLOTS: Mapping[str, str] = {
 }
 """Where a part may stand in an algorithm, in the order of the data -> of which kind it must be."""
 
-MANY = ("gates", "rewards", "modifiers", "selections", "regularisers")
+MANY = ("rewrites", "gates", "rewards", "modifiers", "selections", "regularisers")
 """Slots that hold a list; the others hold one part."""
 OR_NONE = ("advantage", "value_loss")
 """Slots of one part that may hold none."""
@@ -77,7 +79,9 @@ def compose(config: RunConfig) -> Composition:
 
     Raises UnknownName for a name that is not registered, ConfigError as `compose_parts` does.
     """
-    return compose_parts(load("algorithm", config.algo), config.parts, config.settings)
+    composition = compose_parts(load("algorithm", config.algo), config.parts, config.settings)
+    refuse_for_run(config, composition.parts)
+    return composition
 
 
 def compose_parts(algorithm: Any, exchanged: Mapping[str, Any], asked: Mapping[str, Any]) -> Composition:
@@ -102,49 +106,11 @@ def compose_parts(algorithm: Any, exchanged: Mapping[str, Any], asked: Mapping[s
     settings = _settings(every, algorithm.settings, asked)
     idle = frozenset(p.name for p in every if p.active is not None and not p.active(settings.get(p.settings_section)))
     working = {slot: [part for part in parts[slot] if part.name not in idle] for slot in SLOTS}
-    _refuse_contradictions(algorithm, working)
+    refuse_contradictions(algorithm, working)
     needs = frozenset(algorithm.needs).union(*(part.needs for slot in SLOTS for part in working[slot]))
     return Composition(
         algorithm=algorithm, parts=parts, settings=settings, needs=needs - {"reward", "advantage"}, idle=idle
     )
-
-
-def _refuse_contradictions(algorithm: Any, parts: Mapping[str, list[Any]]) -> None:
-    """What can be said before anything is loaded: a part that needs what these parts, or this data, never have."""
-    for part in (part for slot in SLOTS for part in parts[slot]):
-        where = f"part {part.name!r} cannot stand in algorithm {algorithm.name!r}"
-        if "pairs" in part.needs and "pairs" not in algorithm.needs:
-            raise ConfigError(f"{where}: it learns from preference pairs, the algorithm from trajectories one by one")
-        if "sampled" in part.needs and "demonstrations" in algorithm.needs:
-            raise ConfigError(f"{where}: demonstrations were not sampled and have no log-probs of a sampling engine")
-        if (part.kind == "modifier" or "advantage" in part.needs) and not parts["advantage"]:
-            raise ConfigError(f"{where}: it needs an advantage; name one, as parts.advantage=group-norm")
-        if "value" in part.needs and part.kind != "value-loss" and not parts["value_loss"]:
-            raise ConfigError(
-                f"{where}: it reads a critic's values, and there is no critic; add one, as parts.value_loss=value-clip"
-            )
-        if part.kind == "value-loss" and not any("value" in other.needs for other in parts["advantage"]):
-            raise ConfigError(f"{where}: no advantage reads the critic's values; name one, as parts.advantage=gae")
-        adds_up = part.kind == "advantage" and ("value" in part.needs or part.per_turn)
-        if adds_up and not parts["returns"][0].per_turn:
-            raise ConfigError(
-                f"{where} beside returns {parts['returns'][0].name!r}, which credits each turn with the whole episode: "
-                "it would be counted at every turn; use parts.returns=turn-reward or last-turn-outcome"
-            )
-        own = ", ".join(returns.name for returns in parts["returns"])
-        if part.kind == "reward" and part.adds_to == "score" and "reward" in parts["returns"][0].needs:
-            raise ConfigError(
-                f"{where}: it changes the outcome's score, which returns {own!r} does not read; use parts.returns=outcome"
-            )
-        if (
-            part.kind == "reward"
-            and part.adds_to == "turn"
-            and not any("reward" in reading.needs for reading in (*parts["returns"], *parts["advantage"]))
-        ):
-            raise ConfigError(
-                f"{where}: it changes the turn rewards, which returns {own!r} does not read; "
-                "use parts.returns=reward-sum"
-            )
 
 
 def _entries(slot: str, own: Any, exchanged: Mapping[str, Any]) -> list[Any]:

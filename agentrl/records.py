@@ -42,6 +42,7 @@ def trajectory_to_json(trajectory: Trajectory) -> dict[str, Any]:
         "tries": trajectory.tries,
         "source": trajectory.source,
         "policy": trajectory.policy,
+        **({"hint": trajectory.hint} if trajectory.hint else {}),
         "outcome": trajectory.outcome.to_json(),
         "turns": [_turn_to_json(turn) for turn in trajectory.turns],
         "final_observation": None if last is None else _observation_to_json(last),
@@ -71,6 +72,7 @@ def trajectory_from_json(record: dict[str, Any], load_image: LoadImage | None = 
             tries=record["tries"],
             source=record["source"],
             policy=record["policy"],
+            hint=record.get("hint", ""),
             schema=schema,
         )
     except (KeyError, TypeError, ValueError, binascii.Error) as error:

@@ -8,6 +8,7 @@ A world is a registered name, a module, anything with a world's members, or an E
 
 import asyncio
 import contextlib
+import copy
 import dataclasses
 import inspect
 import itertools
@@ -90,6 +91,20 @@ class Runner:
         """Where the episodes live; may be given to another runner of the same world as its `workers`."""
         self._own_host = not shared
         self._names = itertools.count()
+
+    def beside(self, policy: Policy, **rollout: Any) -> "Runner":
+        """Another policy that plays the same world, on this runner's workers.   rollout: settings that differ."""
+        other: Runner = copy.copy(self)
+        other._stage = dataclasses.replace(
+            self._stage,
+            policy=policy,
+            rollout=dataclasses.replace(self._stage.rollout, **rollout),
+            source=getattr(policy, "source", "sampled" if policy.takes_ids else "api"),
+        )
+        if getattr(policy, "format", ...) is None:
+            policy.format = self._stage.format  # type: ignore[attr-defined]
+        other._own_host, other._names = False, itertools.count()
+        return other
 
     async def run(self, jobs: Iterable[Job]) -> list[Trajectory]:
         """Play every job.   Returns their trajectories in the order of the jobs.

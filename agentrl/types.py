@@ -262,6 +262,8 @@ class Trajectory:
     tries: int = 1
     source: Literal["sampled", "demonstration", "logged", "api"] = "sampled"
     policy: str = ""
+    hint: str = ""
+    """What the agent was told beside the world's instructions, to help it with this task."""
     schema: int = SCHEMA_VERSION
 
     @property

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from agentrl.episode import Job
 from agentrl.models.head import Probe
 from agentrl.trainers.step_view import StepView
 from agentrl.types import Task, Trajectory
 
 Kind = Literal[
+    "rewrite",
     "returns",
     "reward",
     "advantage",
@@ -30,10 +32,14 @@ Need = Literal[
     "demonstrations",
     "admissible",
     "pairs",
+    "solutions",
+    "hints",
     "reward",
     "advantage",
 ]
-"""`reward` (the turn rewards are read) and `advantage` are met by the composition itself, all others by the trainer."""
+"""`reward` (the turn rewards are read) and `advantage` are met by the composition itself, all others by the trainer.
+
+A rewrite needs `solutions` where it brings demonstrations into the batch, `hints` where it changes some prompts."""
 Couples = Literal["token", "turn", "batch"]
 
 
@@ -46,6 +52,28 @@ class State(Protocol):
     def update(self, view: StepView) -> None: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Rehearsal(Protocol):
+    """What a rewrite may ask for between playing and learning; the same on every rank, which all ask the same."""
+
+    step: int
+    num_steps: int
+    seed: int
+    counts: dict[str, float]
+    """What is logged of this step, by metric; a rewrite puts in its own, 0 too."""
+
+    async def play(self, jobs: Sequence[Job]) -> list[Trajectory]:
+        """Further episodes of the policy that is trained, in the order of the jobs."""
+        ...
+
+    async def demonstrations(self, episodes: Sequence[tuple[Task, str]]) -> list[Trajectory | None]:
+        """The world's solution of each (task, group), played and in the model's ids; None where it did not succeed."""
+        ...
+
+    def hints(self, task: Task) -> Mapping[str, Sequence[str]]:
+        """Tier -> its pieces, from the vaguest tier to the plainest; empty where the world has none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -78,6 +106,7 @@ class Part:
     """One exchangeable piece of an algorithm.
 
     `bind(view, config, state)` names its inputs in at most ten lines; its mathematics is in pure functions beside it.
+    A rewrite's is `async bind(groups, rehearsal, config, state)`: lists of trajectories, a list a group, to such lists.
     Parts that name the same config or state class share one instance of it.
     """
 
@@ -110,6 +139,8 @@ class Part:
     Of an advantage part: it adds turns up itself, and reads such returns alone."""
     adds_to: Literal["turn", "score"] = "turn"
     """Of a reward part: it gives [U] for the turn rewards, or [J] for the outcome's score."""
+    aligned: bool = False
+    """Compares replies of a group token by token: all of them have to answer the same prompt."""
     ours: bool = False
     """No paper's: our own choice, and said to be so."""
 
@@ -124,6 +155,7 @@ class Algorithm:
 
     name: str
     citation: str
+    rewrites: tuple[str | Part, ...] = ()
     returns: str | Part = "outcome"
     rewards: tuple[str | Part, ...] = ()
     gates: tuple[str | Part, ...] = ()

@@ -12,8 +12,9 @@ from agentrl.composition import compose_parts
 from agentrl.errors import ConfigError
 from agentrl.models.head import Probe
 from agentrl.registry import load
-from agentrl.trainers.algorithm import Algorithm, Couples, Part, State
+from agentrl.trainers.algorithm import Algorithm, Couples, Part, Rehearsal, State
 from agentrl.trainers.step_view import Channels, Credit, Level, StepView, Term
+from agentrl.types import Trajectory
 
 Measure = Callable[[StepView, Sequence[Probe]], Mapping[str, Tensor]]
 """The numbers of some probes, with the view that they read of."""
@@ -122,6 +123,16 @@ class Composition:
         view = view.with_fields(reward=reward, score=score)
         (returns,) = self.slots["returns"]
         return view.with_fields(returns=returns(view))
+
+    async def rewrite(self, trajectories: Sequence[Trajectory], rehearsal: Rehearsal) -> list[Trajectory]:
+        """The step's episodes as the rewrites leave them, group by group."""
+        groups: dict[str, list[Trajectory]] = {}
+        for trajectory in trajectories:
+            groups.setdefault(trajectory.group, []).append(trajectory)
+        rewritten = list(groups.values())
+        for bound in self.slots["rewrites"]:
+            rewritten = await bound.part.bind(rewritten, rehearsal, bound.config, bound.state)
+        return [trajectory for group in rewritten for trajectory in group]
 
     def gate(self, view: StepView) -> Tensor:
         """Which groups enter the batch: those that every gate lets pass.   Returns [G] bool; without gates all."""

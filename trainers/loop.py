@@ -18,6 +18,7 @@ from torch import Tensor
 from agentrl.api import TrainResult
 from agentrl.composition import build
 from agentrl.config import RunConfig
+from agentrl.contradictions import refuse_for_run
 from agentrl.curve import draw_curve
 from agentrl.demonstrations import demonstrations
 from agentrl.display import Display, Silent, summary_rows, what_next
@@ -47,6 +48,7 @@ from agentrl.trainers.critic import Critic, make_critic
 from agentrl.trainers.final_prompts import FinalPrompts
 from agentrl.trainers.optimiser import Optimiser, learning_rate
 from agentrl.trainers.ranks import Ranks
+from agentrl.trainers.rehearsal import Rehearsal, refuse_without_help
 from agentrl.trainers.step_metrics import step_metrics
 from agentrl.trainers.step_view import StepView
 from agentrl.trainers.update import TokenNumbers, Update, Updater
@@ -61,6 +63,7 @@ BEFORE_LOSS = ("gates", "rewards", "returns", "advantage", "modifiers", "selecti
 def check_before_loading(config: RunConfig, composition: Composition) -> None:
     """Refuse what cannot be trained, with the reason, before anything heavy is loaded.   Raises ConfigError."""
     rollout = config.rollout
+    refuse_for_run(config, composition.parts)
     if "demonstrations" in composition.needs:
         if config.data:
             trajectory_files(config.data)
@@ -125,6 +128,7 @@ class Trainer:
         self.memory = build("memory", config.memory, config.memory_settings)
         self.format = build("format", config.format, config.format_settings)
         self.tasks = self.world.tasks(config.train_split, self.world_config)
+        refuse_without_help(self.composition, self.world, self.tasks)
         self.panel = self._panel()
         self.model = model or load_model(config.model, config.env, seed_of(config.seed, "model"))
         self.model.defaults = merge(self.model.defaults, spoken_to(config))
@@ -160,6 +164,7 @@ class Trainer:
             seed=config.seed,
             reward=reward,
         )
+        self.rehearsal = Rehearsal(self.world, self.runner, self.ranks, config.trainer.steps, config.seed)
         self.step = 0
         self.best: float | None = None
         self.judged: float | None = None
@@ -366,11 +371,12 @@ class Trainer:
         """Play, learn, remember.   Returns what is logged."""
         started = time.perf_counter()
         trajectories = await self.trajectories()
+        rewritten, new, counts = await self.rehearsal.rewritten(self.composition, trajectories, self.step)
         played = time.perf_counter()
         if self.ranks.leads and self.config.trainer.save_trajectories:
-            write_trajectories(self.run.trajectory_file(self.step + 1), trajectories)
-        metrics: dict[str, float] = summaries(trajectories)
-        batch = self.batch(trajectories)
+            write_trajectories(self.run.trajectory_file(self.step + 1), [*trajectories, *new])
+        metrics: dict[str, float] = summaries(trajectories) | counts
+        batch = self.batch(rewritten)
         prepared, known = self.prepare(batch) if batch is not None else (None, None)
         if prepared is None or not bool(prepared.view.trained.any()):
             self.display.note(f"step {self.step + 1}: nothing to learn from in {len(trajectories)} episodes")

@@ -31,6 +31,7 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "group_baselines": agents.group_baselines,
     "ppo_clip": agents.ppo_clip,
     "capo_token_curvature": probes.capo_token_curvature,
+    "hpt": probes.hpt,
     "lp_reg_loss": probes.lp_reg_loss,
     "lp_reg_min_p_proxy": probes.lp_reg_min_p_proxy,
     "verl_optimal_token_baseline": probes.verl_optimal_token_baseline,

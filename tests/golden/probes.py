@@ -8,10 +8,14 @@ from torch import Tensor
 
 from agentrl.models.head import Chunk
 from agentrl.trainers.algorithms.capo import CAPOConfig, Foresight, adam_curvature, in_the_box, sgd_curvature
+from agentrl.trainers.algorithms.hpt import HPT, unsolved
 from agentrl.trainers.algorithms.lp_reg import LP_REG
 from agentrl.trainers.composition import compose
+from agentrl.trainers.parts.advantages import group_norm
 from agentrl.trainers.parts.optimal_baseline import OptimalBaselineConfig, place_in_trajectory, token_advantage
 from agentrl.trainers.parts.probes import curvature, kept_by_min_p, likeliest, min_p_proxy
+from agentrl.trainers.step_view import StepView
+from tests.golden.agents import flat_view, floats
 from tests.golden.check import Case, Check
 from tests.golden.padded import aggregate, matrix, number, view_of_rows
 
@@ -121,6 +125,65 @@ def capo_token_curvature(case: Case) -> Iterator[Check]:
         yield Check(sorted(ours), sorted(means))
         yield Check([ours[row] for row in sorted(means)], [means[row] for row in sorted(means)])
         state.learn()
+
+
+def hpt(case: Case) -> Iterator[Check]:
+    """Rollouts and demonstrations in one batch: rollouts of gated questions leave it, demonstrations of others too."""
+    inputs, params, outputs = case["inputs"], case["params"], case["outputs"]
+    config = {"gamma": params["gamma"], "coef": params["sft_coefficient"], "combine": params["combine"]}
+    config |= {"clip_low": params["clip_low"], "clip_high": params["clip_high"]}
+    centred = params["advantage"] == "centred"
+    settings = {"hpt": config, "group-norm": {"std": not centred}}
+    composition = compose(HPT, settings=settings)
+    rollouts = flat_view(inputs, score=floats(inputs["verifier"]))
+    group, num_groups = rollouts.group_of_trajectory, len(inputs["has_demonstration"])
+    successes = [int(s) for s in torch.bincount(group, rollouts.score, num_groups)]
+    sizes = torch.bincount(group, minlength=num_groups).tolist()
+    gated = [
+        has and unsolved(s, n, params["gamma"])
+        for has, s, n in zip(inputs["has_demonstration"], successes, sizes, strict=True)
+    ]
+    yield Check([s / n for s, n in zip(successes, sizes, strict=True)], outputs["success_rate"])
+    yield Check([float(g) for g in gated], [float(g in (True, 1, "sft")) for g in outputs["gate"]])
+    kept = ~torch.tensor(gated)[group]
+    yield Check(kept.double().tolist(), [float(k) for k in outputs["keep_trajectory"]])
+    advantage = group_norm(
+        rollouts.score, group, rollouts.in_statistics, num_groups, std=not centred, singleton=rollouts.singleton
+    )
+    yield Check(advantage.tolist(), outputs["advantage_trajectory"])
+    view = _with_demonstrations(rollouts, inputs, gated, kept)
+    view = view.with_fields(advantage=composition.advantage(view).advantage)
+    loss, shown = composition.loss(view)
+    yield Check(loss.item(), outputs["loss"])
+    if params["combine"] == "two_token_means":
+        yield Check(list(shown.values()), [outputs["rl_loss"], outputs["sft_loss"]])
+
+
+def _with_demonstrations(rollouts: StepView, inputs: dict[str, Any], gated: list[bool], kept: Tensor) -> StepView:
+    """The batch that the rewrite would leave: kept rollouts, and the demonstration of each gated question as a turn."""
+    num_turns, num_trajectories = rollouts.num_turns, rollouts.num_trajectories
+    questions = [g for g, is_gated in enumerate(gated) if is_gated]
+    place = {g: i for i, g in enumerate(questions)}
+    shown = [i for i, g in enumerate(inputs["demonstration_group"]) if gated[g]]
+    turn = [num_turns + place[inputs["demonstration_group"][i]] for i in shown]
+    index = {
+        "turn_of_token": inputs["turn_of_token"] + turn,
+        "trajectory_of_turn": inputs["trajectory_of_turn"] + [num_trajectories + i for i in range(len(questions))],
+        "group_of_trajectory": inputs["group_of_trajectory"] + questions,
+        "turn_position": inputs["turn_position"] + [0] * len(questions),
+    }
+    logp = floats(inputs["logp"] + [inputs["demonstration_logp"][i] for i in shown])
+    demonstrated = torch.tensor([False] * num_trajectories + [True] * len(questions))
+    whole = flat_view(
+        index,
+        score=floats(inputs["verifier"] + [1.0] * len(questions)),
+        current=logp,
+        old=floats(inputs["old_logp"] + [0.0] * len(shown)),
+        demonstrated=demonstrated,
+        in_statistics=~demonstrated,
+    ).with_fields(num_groups=len(gated))
+    stay = torch.cat([kept, torch.ones(len(questions), dtype=torch.bool)])
+    return whole.keep(stay.nonzero()[:, 0])
 
 
 def _optimal(case: Case, columns: bool) -> Iterator[Check]:

@@ -10,6 +10,8 @@ COMPOSITIONS = {
     "sft": {"algo": "sft"},
     "rloo": {"algo": "rloo"},
     "gigpo": {"algo": "gigpo"},
+    "hpt": {"algo": "hpt"},
+    "scaf-grpo": {"algo": "scaf-grpo", "settings": {"scaf-grpo": {"exempt": 0.0}}},
     "lp-reg": {"algo": "lp-reg", "parts": {"selections": ["capo-mask"]}},
     "epo": {
         "algo": "epo",

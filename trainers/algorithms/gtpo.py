@@ -165,6 +165,7 @@ CONFLICT_TOKENS = Part(
     state=InitialEntropy,
     needs=("sampled_entropy",),
     metrics=_metrics,
+    aligned=True,
 )
 """GTPO's: what good and bad replies have in common is never pulled down; undecided replies lose advantage."""
 GTPO = Algorithm(
