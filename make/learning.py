@@ -20,7 +20,7 @@ import agentrl
 from agentrl.api import set_layer
 from agentrl.display import Display
 from agentrl.errors import AgentRLError
-from agentrl.eval.statistics import bootstrap_interval
+from agentrl.eval.statistics import bootstrap_interval, wilson_interval
 from agentrl.run_directory import write_json
 from agentrl.settings import merge
 
@@ -122,7 +122,10 @@ def cell(results: Sequence[Mapping[str, Any]], arm: str) -> str:
             own.append(100 * sum(won for _, _, won in episodes) / len(episodes))
     if not own:
         return "-"
-    low, high = bootstrap_interval(of_task)
+    wins = {won for values in of_task.values() for won in values}
+    low, high = (
+        bootstrap_interval(of_task) if len(wins) > 1 else wilson_interval(int(sum(wins)) * len(of_task), len(of_task))
+    )
     seeds = f" ({', '.join(f'{share:.1f}' for share in own)})" if len(own) > 1 else ""
     return f"{sum(own) / len(own):.1f} [{100 * low:.1f}-{100 * high:.1f}]{seeds}"
 
