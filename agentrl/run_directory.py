@@ -178,6 +178,7 @@ class RunDirectory:
         if path.exists() and not path.is_dir():
             raise RunDirectoryError(f"{path} is a file; name a folder")
         made = _missing(path.parent)
+        new = [] if path.exists() else [path, *made]
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -185,7 +186,7 @@ class RunDirectory:
         foreign = [p.name for p in path.iterdir() if not _left_by_a_start(p)]
         if foreign and not (path / "config.yaml").exists():
             raise RunDirectoryError(f"{path} is not empty (it holds {foreign[0]}); name a new folder")
-        lock = _lock(path)
+        lock = _lock_new(path, new)
         if (path / "config.yaml").exists():
             os.close(lock)
             raise RunDirectoryError(f"{path} holds a run already; continue it with --resume {path}, or name another")
@@ -200,7 +201,7 @@ class RunDirectory:
             try:
                 root.mkdir(parents=True, exist_ok=True)
                 path.mkdir()  # of two processes that start together only one makes it
-                return cls(path, _lock(path), made)
+                return cls(path, _lock_new(path, (path, *made)), made)
             except FileExistsError:
                 number += 1
             except OSError as error:
@@ -422,6 +423,19 @@ def _lock(folder: Path) -> int:
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
     return file
+
+
+def _lock_new(path: Path, made: Sequence[Path]) -> int:
+    """The lock of a folder in which a run is to begin. Where it cannot be had, what was made for it is removed."""
+    try:
+        return _lock(path)
+    except RunDirectoryError as error:
+        with contextlib.suppress(OSError):
+            if made and "in use" not in str(error):
+                (path / "lock").unlink(missing_ok=True)
+            for folder in made:
+                folder.rmdir()  # only where it is empty
+        raise
 
 
 def _missing(folder: Path) -> list[Path]:

@@ -94,7 +94,13 @@ def _replace(temporary: Path, folder: Path) -> None:
     if folder.exists():
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent)) / folder.name
         folder.rename(aside)
-    temporary.rename(folder)
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if aside is not None:
+            aside.rename(folder)  # as it was
+            aside.parent.rmdir()
+        raise
     sync_folder(folder.parent)
     if aside is not None:
         shutil.rmtree(aside.parent, ignore_errors=True)
