@@ -209,7 +209,7 @@ def _row(step: int, trajectory: Trajectory, episode: Mapping[str, Any], names: d
 
 def _piece(episodes: Sequence[Mapping[str, Any]]) -> str:
     text = json.dumps(episodes, separators=(",", ":"))
-    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode(), 4, mtime=0)).decode()
 
 
 @dataclass(frozen=True, kw_only=True)

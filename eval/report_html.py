@@ -142,6 +142,7 @@ def run_page(record: RunRecord, summary: Summary, version: str) -> str:
         "table_note": _table_note(summary),
         "examples": [_example(pair, before_played, after_played) for pair in summary.examples],
         "packed": packed,
+        "pieces": [Markup(piece) for piece in packed.pieces],  # base64: no sign of it can end an element
         "episodes_line": _episodes_line(record, packed.shown, packed.all),
         "index": json_block(packed.index),
         "run_facts": run_facts(summary.head, record),

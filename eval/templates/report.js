@@ -90,6 +90,7 @@
       (!marks || (marks === "marked" ? row[MARKS] > 0 : row[LOOPS] > 0))
     );
   }
+  const failed = (error) => { $("count").textContent = `The episodes could not be unpacked here: ${error.message}`; };
   async function filter() {
     const turn = ++asked, text = form.elements.text.value.trim().toLowerCase();
     let rows = index.rows.filter(fits);
@@ -135,7 +136,7 @@
   let waiting;
   form.addEventListener("input", (event) => {
     clearTimeout(waiting);
-    waiting = setTimeout(filter, event.target.name === "text" ? 200 : 0);
+    waiting = setTimeout(() => filter().catch(failed), event.target.name === "text" ? 200 : 0);
   });
   form.addEventListener("submit", (event) => event.preventDefault());
 
@@ -144,7 +145,7 @@
   let open = null;
   function turnOf(turn) {
     if (turn.gap) return make("li", "gap", `${turn.gap} turns are left out here; they are in the trajectory file.`);
-    const item = make("li", turn.x ? "turn marked" : "turn"), did = make("p", "did");
+    const item = make("li", turn.x ? "turn marked" : "turn"), did = make("div", "did");
     did.append(make("span", "n", turn.n), make("code", "", turn.a || "(no action)"));
     for (const mark of turn.x || []) did.append(make("mark", mark, mark));
     if (turn.k) did.append(make("mark", "", turn.k));
@@ -156,7 +157,7 @@
     if (turn.c) {
       const choice = make("details");
       choice.append(make("summary", "", "what could be done"), make("p", "saw", turn.c));
-      item.append(choice);
+      did.append(choice);
     }
     if (turn.s) item.append(make("p", "saw", turn.s));
     return item;
@@ -195,10 +196,10 @@
     $("other").hidden = true;
     if (!reader.open) reader.showModal();
   }
-  const visit = (key) => { history.replaceState(null, "", `#episode-${key}`); read(key); };
+  const visit = (key) => { history.replaceState(null, "", `#episode-${key}`); read(key).catch(failed); };
   const follow = () => {
     const match = /^#episode-([\w-]+)$/.exec(location.hash);
-    if (match) read(match[1]);
+    if (match) read(match[1]).catch(failed);
     else if (reader.open) reader.close();
   };
   addEventListener("hashchange", follow);
@@ -219,6 +220,6 @@
     if (event.key === "ArrowRight") step(1);
   });
 
-  filter();
+  filter().catch(failed);
   follow();
 })();
