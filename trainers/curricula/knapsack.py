@@ -60,6 +60,16 @@ def rollouts_until_signal(rate: Tensor) -> Tensor:
     return 1 / rate + 1 / (1 - rate) - 1
 
 
+def _gains(p: Tensor, low: int, steps: int) -> Tensor:
+    """What one rollout more is worth, from `low` on; below 0 where it is never worth anything, p = 0 before p = 1.
+
+    p: [B, 1].   Returns [B, steps].
+    """
+    powers = [torch.cat([q**low, q.expand(-1, steps - 1)], 1).cumprod(1) for q in (p, 1 - p)]
+    gain = info_gain(p) * (powers[0] * (1 - p) + powers[1] * p)
+    return torch.where(p <= 0, -1.0, torch.where(p >= 1, -2.0, gain))
+
+
 def allocate(rate: Tensor, budget: int, low: int, up: int) -> list[int]:
     """Rollouts of each task: the largest gains first, every task from `low` on.
 
@@ -69,12 +79,15 @@ def allocate(rate: Tensor, budget: int, low: int, up: int) -> list[int]:
     size = len(rate)
     if not size * low <= budget <= size * up:
         raise ConfigError(f"{budget} rollouts cannot be spread over {size} tasks that get {low} to {up} each")
-    from_here = torch.arange(low, up, dtype=torch.float64)
-    p = rate.double()[:, None]
-    gain = info_gain(p) * (p**from_here * (1 - p) + (1 - p) ** from_here * p)
-    gain = torch.where(p <= 0, -1.0, torch.where(p >= 1, -2.0, gain))
-    taken = gain.flatten().argsort(descending=True, stable=True)[: budget - size * low]
-    more = torch.bincount(taken // max(up - low, 1), minlength=size)
+    num, steps = budget - size * low, up - low
+    if num == 0:
+        return [low] * size
+    gain = _gains(rate.double()[:, None], low, steps).flatten()
+    least = gain.kthvalue(len(gain) - num + 1).values  # the smallest that is taken: faster than sorting them all
+    taken = gain > least
+    at_least = (gain == least).nonzero()[:, 0]
+    taken[at_least[: num - int(taken.sum())]] = True
+    more = taken.view(size, steps).sum(1)
     return [low + int(extra) for extra in more.tolist()]
 
 
