@@ -24,6 +24,7 @@ TOKEN_FIELDS = (
 )
 TURN_FIELDS = (
     "turn_position",
+    "turn_place",
     "acts",
     "sequence_of_turn",
     "readable",
@@ -36,10 +37,18 @@ TURN_FIELDS = (
     "current_value_at_start",
     "turn_value_target",
 )
-TRAJECTORY_FIELDS = ("in_statistics", "bootstraps", "score", "success", "key", "answer_class", "value_after")
-_SWITCHES = {"trained", "acts", "in_statistics", "bootstraps", "readable", "valid"}
+TRAJECTORY_FIELDS = ("in_statistics", "bootstraps", "score", "success", "key", "answer_class", "value_after", "demonstrated")
+_SWITCHES = {"trained", "acts", "in_statistics", "bootstraps", "readable", "valid", "demonstrated"}
 _INTEGERS = {
-    *("turn_of_token", "trajectory_of_turn", "group_of_trajectory", "turn_position", "sequence_of_turn", "pairs"),
+    *(
+        "turn_of_token",
+        "trajectory_of_turn",
+        "group_of_trajectory",
+        "turn_position",
+        "turn_place",
+        "sequence_of_turn",
+        "pairs",
+    ),
     *("target", "observation_class", "key", "answer_class"),
 }
 
@@ -83,9 +92,10 @@ def view_of(groups: Groups, **fields: Any) -> StepView:
         "observation_class": list(range(num_turns)),
         "key": list(range(num_trajectories)),
         "answer_class": list(range(num_trajectories)),
+        "demonstrated": [False] * num_trajectories,
     }
     settings: dict[str, Any] = {"num_groups": len(groups)}
-    settings |= {name: fields.pop(name) for name in ("num_groups", "step", "num_steps", "singleton") if name in fields}
+    settings |= {name: fields.pop(name) for name in ("num_groups", "step", "num_steps", "singleton", "learning_rate") if name in fields}
     values |= fields
     tensors = {name: tensor_of(name, value) for name, value in values.items()}
     return StepView(**settings, **tensors)
@@ -118,4 +128,8 @@ def reordered(view: StepView, seed: int) -> tuple[StepView, Tensor, Tensor, Tens
             value = getattr(view, name)
             if value is not None:
                 changes[name] = value[before]
-    return view.with_fields(**changes), old_token, old_turn, old_trajectory
+    read = {
+        name: {key: value[old_token] for key, value in getattr(view, name).items()}
+        for name in ("probes", "sampled_probes")
+    }
+    return view.with_fields(**changes, **read), old_token, old_turn, old_trajectory

@@ -7,6 +7,10 @@ from agentrl.trainers.step_view import StepView
 from tests.builders import reordered, view_of
 
 
+PROBES = ("proxy-keeps", "proxy-kl", "sum-of-squares", "hidden-norm", "score-norm", "score-variance")
+"""What the probes of all parts read."""
+
+
 @st.composite
 def views(draw: st.DrawFn, min_groups: int = 0, max_groups: int = 3) -> StepView:
     """Groups of trajectories of turns, in any order, every field filled, float64.
@@ -32,7 +36,11 @@ def views(draw: st.DrawFn, min_groups: int = 0, max_groups: int = 3) -> StepView
             acting += acts[place]
             place += 1
     in_statistics = switches(len(trajectories))
-    carries_loss = [counted and kept for counted, kept in zip(in_statistics, switches(len(trajectories)), strict=True)]
+    demonstrated = [not counted and draw(st.booleans()) for counted in in_statistics]
+    carries_loss = [
+        (counted or shown) and kept
+        for counted, shown, kept in zip(in_statistics, demonstrated, switches(len(trajectories)), strict=True)
+    ]
     random = torch.Generator().manual_seed(draw(st.integers(0, 2**31 - 1)))
 
     def numbers(size: int, low: float, high: float) -> torch.Tensor:
@@ -43,7 +51,9 @@ def views(draw: st.DrawFn, min_groups: int = 0, max_groups: int = 3) -> StepView
         groups,
         acts=acts,
         turn_position=positions,
+        turn_place=[place for own in trajectories for place in range(len(own))],
         in_statistics=in_statistics,
+        demonstrated=demonstrated,
         trained=[kept for own, kept in zip(trajectories, carries_loss, strict=True) for _ in range(sum(own))],
         readable=switches(num_turns),
         valid=switches(num_turns),
@@ -63,10 +73,14 @@ def views(draw: st.DrawFn, min_groups: int = 0, max_groups: int = 3) -> StepView
         value_at_end=numbers(num_turns, -1, 1),
         value_after=numbers(len(trajectories), -1, 1) * torch.tensor(bootstraps, dtype=torch.float64),
         step=draw(st.integers(0, 10)),
+        learning_rate=0.5,
         num_steps=10,
         target=[draw(st.integers(5, 7)) for _ in range(num_tokens)],
         observation_class=[draw(st.integers(0, 2)) for _ in range(num_turns)],
         answer_class=[draw(st.integers(0, 2)) for _ in trajectories],
         singleton=draw(st.sampled_from(["zero", "raw"])),
     )
+    read = {name: numbers(num_tokens, 0, 1) for name in PROBES}
+    read["proxy-keeps"] = read["proxy-keeps"].round()
+    view = view.with_fields(probes=read, sampled_probes={name: value.flip(0) for name, value in read.items()})
     return reordered(view, draw(st.integers(0, 2**31 - 1)))[0]

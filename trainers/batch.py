@@ -190,6 +190,7 @@ def build_batch(
         learning_rate=learning_rate,
         seed=seed,
         singleton=singleton,
+        turn_place=integers([place for t in kept for place in range(len(t.turns))]),
         target=integers(builder.target),
         demonstrated=flags([t.source == "demonstration" for t in kept]),
         key=integers([seed_of(t.task.id, t.group, t.rollout) for t in kept]),

@@ -94,6 +94,8 @@ class StepView:
     seed: int = 0
     """Of the run: random selections are keyed by it, the step, and what is selected (R6)."""
     singleton: Literal["zero", "raw"] = "zero"
+    turn_place: Tensor | None = None
+    """[U] int64, 0-based place among all turns of the trajectory, summarise turns too; read as `order_of_turn`."""
     target: Tensor | None = None
     """[N] int64: the ids of the response tokens."""
     demonstrated: Tensor | None = None
@@ -161,6 +163,11 @@ class StepView:
         return len(self.group_of_trajectory)
 
     @property
+    def order_of_turn(self) -> Tensor:
+        """[U] int64: what turns of one trajectory are sorted by, a summarise turn before the acting one it helps."""
+        return 2 * self.turn_position + self.acts.long() if self.turn_place is None else self.turn_place
+
+    @property
     def trajectory_of_token(self) -> Tensor:
         """[N] int64."""
         return self.trajectory_of_turn[self.turn_of_token]
@@ -214,7 +221,7 @@ _LEVELS = {
     for level, names in {
         "N": "trained target sampled old reference current entropy sampled_entropy advantage second_advantage"
         " value current_value value_target",
-        "U": "turn_position acts sequence_of_turn readable valid reward returns observation_class"
+        "U": "turn_position turn_place acts sequence_of_turn readable valid reward returns observation_class"
         " value_at_start value_at_end current_value_at_start turn_value_target",
         "J": "group_of_trajectory in_statistics bootstraps score success key answer_class value_after demonstrated",
     }.items()

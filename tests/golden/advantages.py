@@ -12,7 +12,7 @@ from agentrl.trainers.algorithms.eapo import EAPO
 from agentrl.trainers.algorithms.empg import EMPG_MODULATION, EMPGConfig, modulation
 from agentrl.trainers.composition import compose
 from agentrl.trainers.parts.advantages import group_norm
-from agentrl.trainers.parts.credit import chain_of_turns, turn_order
+from agentrl.trainers.parts.credit import chain_of_turns
 from agentrl.trainers.parts.rewards import overlong_penalty
 from agentrl.trainers.parts.selections import kept_of
 from tests.golden.agents import flat_view, floats
@@ -32,7 +32,7 @@ def empg(case: Case) -> Iterator[Check]:
     config = EMPGConfig(k=params["k"], k_f=params["k_f"], zeta=params["zeta"])
     filled = torch.zeros(view.num_turns, dtype=torch.bool).index_fill(0, view.turn_of_token.unique(), True)
     turn_entropy = mean_by(entropy, view.turn_of_token, view.num_turns)
-    following = chain_of_turns(view.trajectory_of_turn, turn_order(view.turn_position, view.acts), view.acts)
+    following = chain_of_turns(view.trajectory_of_turn, view.order_of_turn, view.acts)
     got = modulation(turn_entropy, filled, following, config)
     before = of_trajectory[view.trajectory_of_turn] * got.scale + config.zeta * got.bonus
     after = EMPG_MODULATION.bind(view, config, None)

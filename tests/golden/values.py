@@ -7,9 +7,9 @@ import torch
 
 from agentrl.trainers.algorithms.bilevel_ppo import BilevelConfig, token_level, turn_level
 from agentrl.trainers.algorithms.gigpo import GIGPO, anchor_groups
-from agentrl.trainers.composition import compose
 from agentrl.trainers.algorithms.ppo import PPO
-from agentrl.trainers.parts.credit import LAST, chain_of_tokens, chain_of_turns, last_tokens, step_returns, turn_order
+from agentrl.trainers.composition import compose
+from agentrl.trainers.parts.credit import LAST, chain_of_tokens, chain_of_turns, last_tokens, step_returns
 from agentrl.trainers.parts.values import chain_of_filled_turns, token_gae, whitened
 from tests.golden.agents import flat_view, floats
 from tests.golden.check import Case, Check
@@ -31,7 +31,7 @@ def gigpo(case: Case) -> Iterator[Check]:
         observation_class=torch.tensor(inputs["observation"]),
         singleton=params["singleton"],
     )
-    following = chain_of_turns(view.trajectory_of_turn, turn_order(view.turn_position, view.acts), view.acts)
+    following = chain_of_turns(view.trajectory_of_turn, view.order_of_turn, view.acts)
     yield Check(step_returns(view.reward, following, params["gamma"]).tolist(), outputs["step_return"])
     anchor, _ = anchor_groups(view.group_of_turn, torch.tensor(inputs["observation"]))
     yield Check(_first_seen(anchor.tolist()), _first_seen(outputs["anchor_group"]))
@@ -62,7 +62,7 @@ def hand_checked_gigpo(numbers: dict[str, Any]) -> Iterator[tuple[str, Check]]:
         reward=floats([0, 0, 1, 0, 0, 0]),
         observation_class=torch.tensor([0, 1, 2, 0, 1, 3]),
     )
-    following = chain_of_turns(view.trajectory_of_turn, turn_order(view.turn_position, view.acts), view.acts)
+    following = chain_of_turns(view.trajectory_of_turn, view.order_of_turn, view.acts)
     yield "gigpo", Check(step_returns(view.reward, following, 0.95)[:3].tolist(), numbers["step_return"])
     for name, omega in (("A_E(cross-steps)", 0.0), ("A(omega=1)", 1.0)):
         got = compose(GIGPO, settings={"gigpo": {"unit": "turn", "omega": omega}}).advantage(view).advantage
@@ -111,7 +111,7 @@ def verl_value_loss(case: Case) -> Iterator[Check]:
 
 
 def turn_level_gae(case: Case) -> Iterator[Check]:
-    """Turns without tokens are skipped with their reward; ours moves it to the turn before, outside of these functions."""
+    """A turn without tokens is skipped with its reward; what ours does, moving it, is done before these functions."""
     inputs, params, outputs = case["inputs"], case["params"], case["outputs"]
     view, value = flat_view(inputs), floats(inputs["value"])
     names = ("gamma_turn", "gamma_token", "lam")

@@ -10,6 +10,7 @@ COMPOSITIONS = {
     "sft": {"algo": "sft"},
     "rloo": {"algo": "rloo"},
     "gigpo": {"algo": "gigpo"},
+    "ppo": {"algo": "ppo"},
     "hpt": {"algo": "hpt"},
     "scaf-grpo": {"algo": "scaf-grpo", "settings": {"scaf-grpo": {"exempt": 0.0}}},
     "lp-reg": {"algo": "lp-reg", "parts": {"selections": ["capo-mask"]}},

@@ -67,7 +67,9 @@ def token_level(turn_return: Tensor, value: Tensor, turn_of_token: Tensor, confi
 def _bilevel(view: StepView, config: BilevelConfig, state: None) -> Credit:
     assert view.value is not None and view.value_after is not None
     _, last = last_tokens(view.turn_of_token, view.num_turns)
-    at_end = torch.where(last == LAST, torch.zeros_like(view.reward), view.value[last]) if len(last) else view.reward
+    filled = last != LAST
+    at_end = torch.zeros_like(view.reward)
+    at_end[filled] = view.value[last[filled]].to(at_end)
     end_value = view.value_after[view.trajectory_of_turn]
     of_turn = turn_level(rewards_of_turns(view), at_end, end_value, chain_of_filled_turns(view), view.acts, config)
     advantage = token_level(of_turn + at_end, view.value, view.turn_of_token, config)

@@ -25,7 +25,7 @@ from torch import Tensor
 from agentrl.segments import count_by, mean_by
 from agentrl.settings import require
 from agentrl.trainers.algorithm import Algorithm, Part
-from agentrl.trainers.parts.credit import LAST, chain_of_turns, turn_order
+from agentrl.trainers.parts.credit import LAST, chain_of_turns
 from agentrl.trainers.step_view import StepView
 
 
@@ -88,7 +88,7 @@ def _modulation(view: StepView, config: EMPGConfig) -> tuple[Modulation, Tensor]
     assert view.sampled_entropy is not None
     filled = count_by(view.turn_of_token, view.num_turns) > 0
     counted = filled & view.in_statistics[view.trajectory_of_turn]
-    following = chain_of_turns(view.trajectory_of_turn, turn_order(view.turn_position, view.acts), view.acts)
+    following = chain_of_turns(view.trajectory_of_turn, view.order_of_turn, view.acts)
     entropy = mean_by(view.sampled_entropy, view.turn_of_token, view.num_turns)
     return modulation(entropy, counted, following, config), counted
 

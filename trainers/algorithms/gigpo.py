@@ -28,7 +28,7 @@ from agentrl.segments import count_by
 from agentrl.settings import require
 from agentrl.trainers.algorithm import Algorithm, Part
 from agentrl.trainers.parts.advantages import group_norm, members_of_groups
-from agentrl.trainers.parts.credit import chain_of_turns, step_returns, turn_order
+from agentrl.trainers.parts.credit import chain_of_turns, step_returns
 from agentrl.trainers.step_view import StepView
 
 
@@ -70,7 +70,7 @@ def _parts_of_advantage(view: StepView, config: GiGPOConfig) -> tuple[Tensor, Te
         value, group, counted, view.num_groups, std=config.std, epsilon=config.epsilon, singleton=view.singleton
     )
     assert view.observation_class is not None
-    following = chain_of_turns(view.trajectory_of_turn, turn_order(view.turn_position, view.acts), view.acts)
+    following = chain_of_turns(view.trajectory_of_turn, view.order_of_turn, view.acts)
     gain = step_returns(view.reward, following, config.gamma)
     anchor, num_anchors = anchor_groups(view.group_of_turn, view.observation_class)
     member = view.acts & view.in_statistics[view.trajectory_of_turn]

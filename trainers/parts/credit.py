@@ -1,6 +1,6 @@
 """How credit runs backwards in time: chains of turns and tokens, discounted sums, and advantages from values.
 
-Turns of a trajectory come in the order of `turn_position`, a summarise turn before the acting one of the same position.
+Turns of a trajectory come in the order of `StepView.order_of_turn`, never in that of the batch.
 """
 
 import torch
@@ -10,11 +10,6 @@ from agentrl.segments import count_by
 
 LAST = -1
 """In a chain: nothing follows."""
-
-
-def turn_order(turn_position: Tensor, acts: Tensor) -> Tensor:
-    """What turns of one trajectory are sorted by.   turn_position: [U] int.   acts: [U] bool.   Returns [U] int."""
-    return 2 * turn_position + acts.long()
 
 
 def chain(unit: Tensor, order: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from agentrl.segments import count_by, max_by, sum_by
 from agentrl.settings import require
 from agentrl.trainers.algorithm import Part
-from agentrl.trainers.parts.credit import last_tokens, turn_order
+from agentrl.trainers.parts.credit import last_tokens
 from agentrl.trainers.parts.probes import SUM_OF_SQUARES
 from agentrl.trainers.step_view import StepView
 
@@ -37,7 +37,7 @@ def place_in_trajectory(view: StepView) -> Tensor:
     """How many response tokens of its trajectory stand before each token, in the order of the turns.   Returns [N]."""
     first, _ = last_tokens(view.turn_of_token, view.num_turns)
     count = count_by(view.turn_of_token, view.num_turns)
-    by_order = torch.argsort(turn_order(view.turn_position, view.acts), stable=True)
+    by_order = torch.argsort(view.order_of_turn, stable=True)
     by_trajectory = by_order[torch.argsort(view.trajectory_of_turn[by_order], stable=True)]
     before = torch.zeros_like(count)
     before[by_trajectory] = count[by_trajectory].cumsum(0) - count[by_trajectory]

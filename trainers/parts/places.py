@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from agentrl.segments import count_by
-from agentrl.trainers.parts.credit import turn_order
 from agentrl.trainers.step_view import StepView
 
 
@@ -36,12 +35,12 @@ def trajectory_rank(view: StepView) -> Tensor:
 def token_rank(view: StepView) -> Tensor:
     """A number for every token: by its trajectory's rank, its turn's order, its place in the turn.   Returns [N]."""
     turn = trajectory_rank(view)[view.trajectory_of_turn]
-    width = int(turn_order(view.turn_position, view.acts).max()) + 1 if view.num_turns else 1
-    of_turn = turn * width + turn_order(view.turn_position, view.acts)
+    width = int(view.order_of_turn.max()) + 1 if view.num_turns else 1
+    of_turn = turn * width + view.order_of_turn
     return rank(of_turn[view.turn_of_token])  # tokens of a turn are contiguous and in order
 
 
 def place_in_trajectory(view: StepView) -> Tensor:
     """0-based place of each token among its trajectory's, in the order of the turns.   Returns [N] int64."""
-    order = turn_order(view.turn_position, view.acts)[view.turn_of_token]
+    order = view.order_of_turn[view.turn_of_token]
     return place_within(view.trajectory_of_token, order, view.num_trajectories)

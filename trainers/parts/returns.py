@@ -8,7 +8,7 @@ from torch import Tensor
 from agentrl.segments import count_by, sum_by
 from agentrl.settings import require
 from agentrl.trainers.algorithm import Part
-from agentrl.trainers.parts.credit import LAST, chain, turn_order
+from agentrl.trainers.parts.credit import LAST, chain
 from agentrl.trainers.step_view import StepView
 
 
@@ -57,7 +57,7 @@ def _turn_reward(view: StepView, config: None, state: None) -> Tensor:
 
 
 def _last_turn_outcome(view: StepView, config: None, state: None) -> Tensor:
-    return outcome_at_last_turn(view.score, view.trajectory_of_turn, turn_order(view.turn_position, view.acts))
+    return outcome_at_last_turn(view.score, view.trajectory_of_turn, view.order_of_turn)
 
 
 def _outcome(view: StepView, config: None, state: None) -> Tensor:

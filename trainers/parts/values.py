@@ -15,7 +15,6 @@ from agentrl.trainers.parts.credit import (
     chain_of_turns,
     last_tokens,
     reward_at_tokens,
-    turn_order,
 )
 from agentrl.trainers.step_view import Credit, StepView, Term
 
@@ -89,14 +88,14 @@ def value_clip_share(value: Tensor, old: Tensor, target: Tensor, clip: float) ->
 def rewards_of_turns(view: StepView) -> Tensor:
     """What each turn is credited with, where tokens stand to carry it.   Returns [U]."""
     assert view.returns is not None
-    order = turn_order(view.turn_position, view.acts)
+    order = view.order_of_turn
     return reward_at_tokens(view.returns, view.turn_of_token, view.trajectory_of_turn, order)
 
 
 def chain_of_filled_turns(view: StepView) -> Tensor:
     """Which turn with tokens follows each one that has tokens.   Returns [U]; LAST: none, or it has none itself."""
     filled = count_by(view.turn_of_token, view.num_turns) > 0
-    return chain_of_turns(view.trajectory_of_turn, turn_order(view.turn_position, view.acts), filled)
+    return chain_of_turns(view.trajectory_of_turn, view.order_of_turn, filled)
 
 
 def _gae(view: StepView, config: GAEConfig, state: None) -> Credit:
