@@ -3,7 +3,7 @@
 Names are loaded on first use, so that `import agentrl` needs no torch, no transformers and no world.
 """
 
-from agentrl._public import __version__, load_public
+from agentrl._public import load_public
 
 __all__ = [
     "Completion",

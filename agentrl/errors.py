@@ -13,7 +13,6 @@ AgentRLError              anything that a user can put right; the command line p
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 
 
 class AgentRLError(Exception):
@@ -54,6 +53,8 @@ class PolicyFailure(BoundaryError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the closest of the known names, or an empty string."""
+    from difflib import get_close_matches  # late: the command line imports this file before it can catch a Ctrl-C
+
     near = get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from agentrl.errors import AgentRLError, UnknownName, nearest
-from agentrl.interruption import notice, noticed
+from agentrl.interruption import leave_at_the_next, notice, noticed, restore
 
 VERBS = {
     "train": "train a model in a world, and write a run directory",
@@ -36,6 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     AGENTRL_DEBUG=1 lets errors through with their traceback.
     """
     notice()
+    try:
+        return _told(argv)
+    finally:
+        if argv is None:
+            leave_at_the_next()  # only the end of the interpreter is left
+        else:
+            restore()
+
+
+def _told(argv: Sequence[str] | None) -> int:
+    """The exit code, with whatever went wrong in one line on stderr."""
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
@@ -107,7 +118,7 @@ def _interrupted(error: BaseException) -> int:
     """A verb that can be continued raises KeyboardInterrupt with the command that does it."""
     how = f"; {error}" if isinstance(error, KeyboardInterrupt) and str(error) else ""
     _say(f"interrupted{how}")
-    return INTERRUPTED
+    return 128 + noticed() if noticed() else INTERRUPTED
 
 
 def _say(message: str) -> None:
