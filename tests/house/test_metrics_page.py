@@ -6,6 +6,7 @@ from tests.house.metrics import explained, never_logged, unexplained
 from tests.house.project import ROOT
 
 PAGE = ROOT / "docs" / "metrics.md"
+SHORT = {"trainer": {"steps": 1}, "validation": {"num_tasks": 0}}
 COMPOSITIONS = {
     "sft": {"algo": "sft"},
     "rloo": {"algo": "rloo"},
@@ -14,6 +15,23 @@ COMPOSITIONS = {
     "hpt": {"algo": "hpt"},
     "scaf-grpo": {"algo": "scaf-grpo", "settings": {"scaf-grpo": {"exempt": 0.0}}},
     "lp-reg": {"algo": "lp-reg", "parts": {"selections": ["capo-mask"]}},
+    "gspo": {"algo": "gspo", "curriculum": "stages", "curriculum_settings": {"order": "measured"}, **SHORT},
+    "gmpo": {"algo": "grpo", "parts": {"surrogate": "gmpo"}, "curriculum": "dynamic-sampling", **SHORT},
+    "cispo": {"algo": "cispo", "curriculum": "knapsack", **SHORT},
+    "kl-cov": {"algo": "kl-cov", "curriculum": "vas", **SHORT},
+    "dppo": {"algo": "grpo", "parts": {"surrogate": "dppo-tv"}, "curriculum": "replay", **SHORT},
+    "mdpo": {"algo": "mdpo", **SHORT},
+    "ratio-norm": {"algo": "ratio-norm", **SHORT},
+    "chi-squared": {
+        "algo": "chi-squared",
+        "parts": {
+            "returns": "reward-sum",
+            "rewards": ["kl-reward"],
+            "selections": ["pf-ppo"],
+            "regularisers": ["+adaptive-kl"],
+        },
+        **SHORT,
+    },
     "epo": {
         "algo": "epo",
         "parts": {"modifiers": ["engine-correction"]},

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentrl.errors import ConfigError
@@ -84,6 +84,7 @@ def test_kl_cov_holds_the_tokens_with_the_largest_covariance():
     assert plain.tolist() == pytest.approx([math.exp(0.5) / 4, -math.exp(0.5) / 4, -0.25, 0.25])
 
 
+@settings(max_examples=25)
 @given(view=views(), share=st.sampled_from([0.0, 0.3, 1.0]))
 def test_at_the_old_policy_kl_cov_is_the_policy_gradient(view, share):
     view = compose(KL_COV).advantage(view.with_fields(old=view.current))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentrl.errors import ConfigError
@@ -36,6 +36,7 @@ def test_a_draw_prefers_what_weighs_more():
     torch.testing.assert_close(share, SCORE.abs() / SCORE.abs().sum(), atol=0.03, rtol=0.0)
 
 
+@settings(max_examples=25)
 @given(size=st.integers(1, 7), keep=st.integers(2, 5), strategy=st.sampled_from(["best-worst", "best-random", "best"]))
 def test_so_many_are_kept_as_were_asked_for(size, keep, strategy):
     config = PFPPOConfig(strategy=strategy, keep=keep)

@@ -1,7 +1,7 @@
 """Chance that belongs to what it is for, and choices made with it."""
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentrl.trainers.parts.chance import largest, token_chance, trajectory_chance
@@ -9,6 +9,7 @@ from tests.builders import reordered, view_of
 from tests.strategies import views
 
 
+@settings(max_examples=25)
 @given(view=views(), order=st.integers(0, 999))
 def test_a_token_keeps_its_chance_in_any_order(view, order):
     other, old_token, _, old_trajectory = reordered(view, order)
@@ -16,6 +17,7 @@ def test_a_token_keeps_its_chance_in_any_order(view, order):
     assert torch.equal(trajectory_chance(view, "x")[old_trajectory], trajectory_chance(other, "x"))
 
 
+@settings(max_examples=25)
 @given(view=views(min_groups=1), data=st.data())
 def test_a_token_keeps_its_chance_in_any_cut(view, data):
     kept = torch.tensor(sorted(data.draw(st.sets(st.integers(0, view.num_trajectories - 1), min_size=1))))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 
 from agentrl.errors import ConfigError
 from agentrl.registry import load
@@ -55,6 +55,7 @@ def test_a_sequence_is_clipped_as_a_whole():
     assert shown["gspo/log_ratio"] == pytest.approx(math.log(2.0))
 
 
+@settings(max_examples=25)
 @given(view=views())
 def test_gspo_is_grpo_where_every_turn_is_one_token(view):
     single = view_of([[[1] * view.num_tokens]], current=view.current, old=view.old)
