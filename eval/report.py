@@ -1,12 +1,15 @@
 """Writes the report of a run beside its other files: report.html, report.md and report.json, with the same numbers."""
 
+import json
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from agentrl.errors import DataError
-from agentrl.run_directory import write_json, write_whole
+from agentrl.run_directory import write_whole
 
 PAGE, MARKDOWN, NUMBERS = "report.html", "report.md", "report.json"
 ENDS_ALONE = 0
@@ -56,10 +59,20 @@ def write_comparison(runs: Sequence[str | os.PathLike[str]], folder: str | os.Pa
 
 def _written(folder: Path, page: str, markdown: str, numbers: object) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / NUMBERS, numbers)
+    text = json.dumps(_finite(numbers), indent=2, default=str)  # ASCII: any text of a world can be written so
+    write_whole(folder / NUMBERS, f"{text}\n".encode())
     write_whole(folder / MARKDOWN, markdown.encode())
     write_whole(folder / PAGE, page.encode())
     return folder / PAGE
+
+
+def _finite(value: Any) -> Any:
+    """The same without nan and infinities, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {str(name): _finite(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def report_line(run: str | os.PathLike[str]) -> str:

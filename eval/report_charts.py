@@ -177,10 +177,8 @@ def _hover(chart: Chart, series: Sequence[Series], place: Callable[[float, float
         for x, y in one.points:
             text = f"{100 * y:.1f} %" if chart.percent else written(y)
             if x in intervals:
-                low, high = intervals[x]
-                text += (
-                    f" ({100 * low:.0f}-{100 * high:.0f})" if chart.percent else f" ({written(low)}-{written(high)})"
-                )
+                low, high = (written(end, chart.percent) for end in intervals[x])
+                text += f" ({low} to {high})"
             rows.setdefault(x, []).append([one.name, one.colour, text])
     return {"x": chart.x_name, "at": [[x, place(x, 0)[0], rows[x]] for x in sorted(rows)]}
 

@@ -1,0 +1,140 @@
+"""The page in a real browser, with the network off: nothing runs that is not its own, nothing leaves it, it works."""
+
+import time
+
+import pytest
+
+from agentrl.eval.report import write_report
+from tests.eval.report_runs import episode, panel, train_records, write_run
+from tests.eval.test_report import hostile_run
+from tests.programs import needs_program
+
+WIDTHS = {"desktop": 1280, "phone": 390}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = needs_program("chromium-headless-shell")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        yield play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens a page offline; at the end, that it said nothing on its console and asked nobody for anything."""
+    said, asked = [], []
+
+    def open_page(path, fragment="", **options):
+        page = browser.new_context(offline=True, **options).new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"file://{path}{fragment}")
+        page.wait_for_selector("#list li, main")
+        return page
+
+    yield open_page
+    assert said == [] and all(url.startswith(("file://", "data:")) for url in asked) and len(asked) <= 2
+
+
+@pytest.fixture(scope="module")
+def page_of_a_run(tmp_path_factory):
+    before = [
+        *panel("0011"),
+        episode("long-0", ["look"] * 30, texts=["a hall"] * 30, success=False, ended="turn_limit"),
+    ]
+    after = [
+        *panel("101"),
+        episode("task-3", success=False, ended="turn_limit"),
+        episode("long-0", ["take the needle"] * 12, seen="haystack"),
+    ]
+    folder = tmp_path_factory.mktemp("report") / "run"
+    train = train_records(4, success=[0.1, 0.2, 0.4, 0.5], entropy=[1.0, 0.9, 0.8, 0.7])
+    return write_report(write_run(folder, {0: before, 4: after}, train))
+
+
+def test_the_page_can_be_clicked_through(opened, page_of_a_run):
+    page = opened(page_of_a_run)
+    assert page.inner_text("#count") == "10 of 10 episodes; 5 won"
+    page.select_option("select[name=state]", label="lost")
+    assert page.inner_text("#count").startswith("5 of 10")
+    page.click("#list li:first-child a")
+    page.wait_for_selector("dialog[open] .turn")
+    assert "lost" in page.inner_text("#reader-facts")
+    first = page.inner_text("#reader-title")
+    page.click("[data-go='1']")
+    page.wait_for_selector(f"#reader-title:not(:text-is('{first}'))")
+    page.click("#shut")
+    assert not page.is_visible("dialog")
+
+
+def test_text_is_found_in_what_was_seen_and_done(opened, page_of_a_run):
+    page = opened(page_of_a_run)
+    page.fill("input[name=text]", "THE NEEDLE")
+    page.wait_for_selector("#count:text('1 of 10')")
+    page.click("#list a")
+    page.wait_for_selector("dialog[open] .turn")
+    page.click("#other")
+    page.wait_for_selector("mark.loops")
+    assert "before training" in page.inner_text("#reader-facts")
+
+
+def test_a_link_leads_to_its_episode(opened, page_of_a_run):
+    page = opened(page_of_a_run, "#episode-4-4")
+    page.wait_for_selector("dialog[open] .turn")
+    assert page.inner_text("#reader-title") == "long-0"
+    page.keyboard.press("Escape")
+    page.click(".finding a[href^='#episode-'], .in-order a[href^='#episode-']")
+    page.wait_for_selector("dialog[open] .turn")
+
+
+def test_values_are_shown_under_the_cursor(opened, page_of_a_run):
+    page = opened(page_of_a_run, viewport={"width": 1280, "height": 900})
+    page.hover(".only-wide svg.chart")
+    assert "held-out tasks" in page.inner_text("#tip") or "own episodes" in page.inner_text("#tip")
+
+
+def test_the_essentials_can_be_read_without_javascript(opened, page_of_a_run):
+    page = opened(page_of_a_run, java_script_enabled=False)
+    text = page.inner_text("main")
+    assert "Better" in text or "points" in text
+    assert "take the needle" in text and "needs JavaScript" in text and "Check-up" in text
+    assert not page.is_visible("#filters")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_nothing_is_wider_than_the_window(opened, tmp_path, width, scheme):
+    page = opened(
+        write_report(hostile_run(tmp_path / "run")), viewport={"width": width, "height": 800}, color_scheme=scheme
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.click("#list li:first-child a")
+    page.wait_for_selector("dialog[open] .turn")
+    assert page.evaluate("document.querySelector('dialog').scrollWidth") <= width
+
+
+def test_what_a_hostile_world_says_does_not_run(opened, tmp_path):
+    page = opened(write_report(hostile_run(tmp_path / "run")))
+    title = page.title()
+    assert "alert(1)" in title and page.evaluate("document.querySelectorAll('img, main script').length") == 0
+    for number in range(12):
+        page.evaluate(f"location.hash = '#episode-2-{number}'")
+        page.wait_for_selector("dialog[open] .turn")
+        assert page.evaluate("document.querySelectorAll('dialog :is(img, script)').length") == 0
+    assert page.title() == title
+
+
+@pytest.mark.slow
+def test_five_thousand_episodes_open_quickly(opened, tmp_path):
+    words = [f"you see a drawer {n} and a shelf {n * 7 % 13}" for n in range(12)]
+    played = [episode(f"task-{n}", words, texts=words, success=n % 2 == 0) for n in range(5000)]
+    path = write_report(write_run(tmp_path / "run", {0: played}, train_records(1, success=0.5)))
+    started = time.perf_counter()
+    page = opened(path)
+    page.wait_for_selector("#list li")
+    assert page.inner_text("#count").startswith("5,000 of 5,000")
+    assert time.perf_counter() - started < 10  # under one second on an idle machine; a busy one is given room
