@@ -169,9 +169,10 @@ class Critic:
         if self.updater.image_inputs is not None and any(s.images for s in stretches):
             images, positions = self.updater.image_inputs(stretches)  # type: ignore[arg-type]
         packed = Packed(ids, tuple(starts), positions, images)
-        hidden = hidden_states(self.model.backbone, packed, self.updater.one_by_one)
+        read, of_slot = torch.unique(torch.tensor(places, device=device), return_inverse=True)
+        hidden = hidden_states(self.model.backbone, packed, self.updater.one_by_one, read)
         slots = torch.tensor([slot for s in stretches for slot in s.slots])
-        return slots, self.model(hidden[torch.tensor(places, device=device)])
+        return slots, self.model(hidden)[of_slot]
 
 
 def value_loss(composition: Composition, view: StepView) -> Tensor:

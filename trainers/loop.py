@@ -8,7 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ from agentrl.models.forward import packs_without_leaks
 from agentrl.models.head import Probe
 from agentrl.models.load import Model, load_model, output_head
 from agentrl.models.vision import ImageInputs, image_files
-from agentrl.panels import spread
 from agentrl.policies.transformers_policy import TransformersPolicy
 from agentrl.records import write_trajectories
 from agentrl.registry import load
@@ -40,20 +39,21 @@ from agentrl.run_directory import RunDirectory, panel_hash, write_whole
 from agentrl.runner import Job, Runner
 from agentrl.seeds import seed_of
 from agentrl.settings import from_mapping, merge, require, to_mapping
-from agentrl.statistics import TOTAL, Tally, tally, tally_by_kind
+from agentrl.statistics import Tally
 from agentrl.trainers.algorithm import Curriculum, Draw
 from agentrl.trainers.batch import Batch, build_batch
 from agentrl.trainers.checkpoint import commit_best, find_checkpoint, restore, save_checkpoint
 from agentrl.trainers.composition import Composition, compose
 from agentrl.trainers.critic import Critic, make_critic
 from agentrl.trainers.final_prompts import FinalPrompts
+from agentrl.trainers.judging import judge, panel_of
 from agentrl.trainers.optimiser import Optimiser, learning_rate
 from agentrl.trainers.ranks import Ranks
 from agentrl.trainers.rehearsal import Rehearsal, refuse_without_help
 from agentrl.trainers.step_metrics import step_metrics
 from agentrl.trainers.step_view import StepView
 from agentrl.trainers.update import TokenNumbers, Update, Updater
-from agentrl.types import Task, Trajectory
+from agentrl.types import Trajectory
 
 SMALL = 20_000_000
 """Weights under which a second thread costs more than it brings, and is left to the worlds' processes."""
@@ -97,16 +97,6 @@ def spoken_to(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def success_on(trajectories: Sequence[Trajectory], tasks: Sequence[Task]) -> float | None:
-    """Share of the scored episodes of these tasks that succeeded, or None where there is no such episode.
-
-    What the best checkpoint is chosen by: a larger panel at the end of a run would be another yardstick.
-    """
-    ids = {task.id for task in tasks}
-    counts = tally(t for t in trajectories if t.task.id in ids)
-    return counts.success if counts.episodes else None
-
-
 class Trainer:
     """One run. `train` makes it; its methods are the steps of DESIGN's data flow."""
 
@@ -130,7 +120,7 @@ class Trainer:
         self.format = build("format", config.format, config.format_settings)
         self.tasks = self.world.tasks(config.train_split, self.world_config)
         refuse_without_help(self.composition, self.world, self.tasks)
-        self.panel = self._panel()
+        self.panel = panel_of(self.world, self.world_config, config.validation)
         self.model = model or load_model(config.model, config.env, seed_of(config.seed, "model"))
         self.model.defaults = merge(self.model.defaults, spoken_to(config))
         if not config.threads and sum(p.numel() for p in self.model.module.parameters()) < SMALL:
@@ -180,15 +170,6 @@ class Trainer:
         if self.events is None:
             self.events = EventLog(self.run.path / "tensorboard", self.step)
         self.events.log(self.step, metrics, kind)
-
-    def _panel(self) -> list[Task]:
-        """The validation panel, empty where the run judges nothing."""
-        split = self.config.validation.split
-        if split == "auto":
-            split = getattr(self.world, "VALIDATION", "")
-        if not split or not self.config.validation.num_tasks:
-            return []
-        return list(self.world.tasks(split, self.world_config))
 
     def _critic(self) -> Critic | None:
         """Where the algorithm's parts read values; made before the policy's weights change."""
@@ -411,38 +392,15 @@ class Trainer:
 
     async def validate(self, *, final: bool) -> dict[str, Tally]:
         """Judge the policy on the panel, sampled, and greedily too at the ends of the run; logged and shown."""
-        settings = self.config.validation
         if not self.panel:
             return {}
-        num = settings.final_tasks if final and settings.final_tasks else settings.num_tasks
-        tasks = spread(self.panel, num)
-        started = time.perf_counter()
-        sampled = await self._judge(tasks, settings.temperature, "sampled")
-        self.judged = success_on(sampled, spread(self.panel, settings.num_tasks))
-        record: dict[str, Any] = summaries(sampled)
-        tallies = tally_by_kind(sampled)
-        if final and settings.greedy and settings.temperature > 0:
-            greedy = await self._judge(tasks, 0.0, "greedy")
-            record["greedy_success"] = summaries(greedy)["success"]
-            tallies["greedy"] = tally_by_kind(greedy)[TOTAL]
-        record["seconds"] = time.perf_counter() - started
-        self.display.validation(self.step, record)
+        verdict = await judge(self._play, self.ranks, self.panel, self.config.validation, final=final)
+        self.judged = verdict.success
+        self.display.validation(self.step, verdict.record)
         if self.ranks.leads:
-            by_kind = {kind: asdict(counts) for kind, counts in tallies.items()}
-            self._log(record | {"panel": panel_hash(t.id for t in tasks), "tally": by_kind}, "validation")
-            write_trajectories(self.run.path / "validation" / f"step-{self.step:06d}.jsonl.gz", sampled)
-        return tallies
-
-    async def _judge(self, tasks: list[Task], temperature: float, name: str) -> list[Trajectory]:
-        seed = self.config.validation.seed
-        greedy = temperature == 0
-        jobs = [  # the steps of training are 0 and above, so that none of them has the chance of a validation
-            Job(task, f"validation-{seed}/{number}/{name}", 0, -seed, greedy=greedy, temperature=temperature)
-            for number, task in enumerate(tasks)
-        ]
-        own = [jobs[i] for i in self.ranks.share(len(jobs))]
-        shares = self.ranks.gather(await self._play(own, f"judging ({name})"))
-        return [shares[i % self.ranks.size][i // self.ranks.size] for i in range(len(jobs))]
+            self._log(verdict.record, "validation")
+            write_trajectories(self.run.path / "validation" / f"step-{self.step:06d}.jsonl.gz", verdict.sampled)
+        return verdict.tallies
 
     def save(self, success: float | None) -> None:
         """A checkpoint of now; the best so far where `success` says so, or where nothing is judged."""

@@ -16,7 +16,7 @@ from agentrl.panels import spread
 from agentrl.records import read_trajectories
 from agentrl.trainers.algorithm import Draw, Part
 from agentrl.trainers.curricula.uniform import Uniform
-from agentrl.trainers.loop import success_on
+from agentrl.trainers.judging import success_on
 from agentrl.trainers.step_view import StepView
 from agentrl.types import Outcome, Task, Trajectory
 from tests.trainers.toy import toy_settings
