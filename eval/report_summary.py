@@ -17,6 +17,9 @@ from agentrl.types import ENDS
 REPORT_SCHEMA = 1
 """Of report.json."""
 
+SAMPLED_GAIN = 0.05
+"""Gain of the sampled policy from which on the greedy one's is looked at beside it."""
+
 GREEDY = "greedy"
 """The row of a validation's tally that counts the greedy policy's episodes."""
 
@@ -345,8 +348,8 @@ def _verdict(summary: Summary) -> Iterable[str]:
     failures = sum(m.get("failures") or 0 for m in (before, after) if m)
     if failures:
         yield (
-            f"{failures} episodes were ended by infrastructure failures and are in no mean; had all of the last "
-            f"judgement's been lost, or all been won, its success would be {_bounds(after)}."
+            f"{failures} episode{'s' if failures > 1 else ''} ended by infrastructure failures, and in no mean; had "
+            f"those of the last judgement all been lost, or all been won, its success would be {_bounds(after)}."
         )
 
 
@@ -375,6 +378,20 @@ def _change(summary: Summary, before: Measure, after: Measure) -> Iterable[str]:
         f"The difference on the same {found['tasks']} tasks has a 95 % interval from {100 * found['low']:+.0f} to "
         f"{100 * found['high']:+.0f} points; exact sign test p {written_p(found['p_value'])}."
     )
+    yield from _greedy_beside(summary, after["success"] - before["success"])
+
+
+def _greedy_beside(summary: Summary, gain: float) -> Iterable[str]:
+    """Where the greedy policy gains much less than the sampled one: it samples better what it knew already."""
+    measures = [side.get(GREEDY) or {} for side in (summary.before, summary.after)]
+    if gain < SAMPLED_GAIN or any(not m.get("episodes") for m in measures):
+        return
+    first, last = (m["success"] for m in measures)
+    if last - first < gain / 2:
+        yield (
+            f"The greedy policy went from {percent(first)} to {percent(last)}: much of the gain is that it samples more "
+            "often what it already held for best."
+        )
 
 
 def _bounds(measure: Measure) -> str:

@@ -69,9 +69,10 @@
   };
 
   const form = $("filters"), list = $("list"), PAGE = 50;
+  const short = (text) => (String(text).length > 40 ? `${String(text).slice(0, 39)}…` : text);
   const options = (name, entries) => {
     form.elements[name].append(new Option("all", ""));
-    for (const [value, text] of entries) form.elements[name].append(new Option(text, value));
+    for (const [value, text] of entries) form.elements[name].append(new Option(short(text), value));
     if (entries.length < 2) form.elements[name].closest("label").hidden = true;
   };
   options("step", index.steps.map((step) => [step, when(step)]));

@@ -263,3 +263,11 @@ def test_a_metric_that_is_zero_throughout_has_no_chart():
 def test_values_are_written_as_people_read_them():
     assert [written(v) for v in (0.0, 1234.5, 0.285, 2.1e-7, float("nan"))] == ["0", "1234", "0.285", "2.1e-7", "-"]
     assert written(0.5, True) == "50 %" and written(0.005, True) == "0.5 %"
+
+
+def test_a_gain_that_the_greedy_policy_does_not_share_is_called_by_its_name(tmp_path):
+    judged = {0: panel("1000000000"), 1: panel("1111111110")}
+    same = write_run(tmp_path / "a", judged, train_records(1, success=0.5), greedy=panel("1111111110"))
+    assert "held for best" in summarise(read_run(same)).verdict[-1]
+    without = write_run(tmp_path / "b", judged, train_records(1, success=0.5))
+    assert "held for best" not in " ".join(summarise(read_run(without)).verdict)
