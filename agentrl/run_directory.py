@@ -8,6 +8,7 @@ runs/alfworld-epo-0/
     validation/      the same of what judged
     tensorboard/     the metrics as events
     curve.svg        the learning curve, when the run has ended
+    report.html      what the run came to, with report.md and report.json: the same numbers
     images/          named by their content
     checkpoints/     what the trainer writes
     lock             held by the process that runs
