@@ -110,6 +110,13 @@ class _Builder:
         self.turn_of_token += [len(self.turns["trajectory"])] * num
         self.trained += [trained] * num
 
+    def mask(self) -> Allowed | None:
+        """Of constrained sampling, or None where no token was constrained."""
+        if not any(self.allowed):
+            return None
+        counts = torch.tensor([0] + [len(a) for a in self.allowed], dtype=torch.int64)
+        return Allowed(torch.tensor([i for a in self.allowed for i in a], dtype=torch.int64), counts.cumsum(0))
+
     def _close(self, ids: list[int], images: list[str], places: list[int]) -> None:
         if places:
             end = places[-1] + 1
@@ -200,11 +207,7 @@ def build_batch(
         pairs=None if pairs is None else integers([p for p in paired if None not in p]).reshape(-1, 2),
         sampled=None if bool(sampled.isnan().any()) else sampled,
     )
-    allowed = None
-    if any(builder.allowed):
-        counts = integers([0] + [len(a) for a in builder.allowed])
-        allowed = Allowed(integers([i for a in builder.allowed for i in a]), counts.cumsum(0))
-    return Batch(view, tuple(builder.stretches), integers(builder.target), allowed)
+    return Batch(view, tuple(builder.stretches), integers(builder.target), builder.mask())
 
 
 def _classes(values: Sequence[Hashable]) -> Tensor:
