@@ -75,6 +75,8 @@ def widest(value: list[float], num: int) -> list[int]:
         return list(range(len(value)))
     if num <= 0 or min(value) == max(value):
         return []
+    if num == 1:
+        return [0]  # one alone has no variance, whichever it is
     by_value = sorted(range(len(value)), key=lambda i: (value[i], i))
     best, kept = -1.0, list[int]()
     for low in range(num + 1):

@@ -57,7 +57,7 @@ def _of_trajectory(view: StepView, what: str) -> Tensor:
 
 
 def _of_turn(view: StepView, what: str) -> Tensor:
-    return _mixed(_of_trajectory(view, what)[view.trajectory_of_turn] + 2 * view.turn_position + view.acts.long())
+    return _mixed(_of_trajectory(view, what)[view.trajectory_of_turn] + view.order_of_turn)
 
 
 def _mixed(number: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 
 from agentrl.errors import ConfigError
-from agentrl.trainers.parts.gates import SIGNAL
+from agentrl.trainers.parts.gates import SIGNAL, SignalConfig
 from agentrl.trainers.parts.returns import DISCOUNTED, OUTCOME, REWARD_SUM, DiscountConfig
 from agentrl.trainers.parts.rewards import INVALID_ACTION_PENALTY, InvalidActionConfig
 from tests.builders import view_of
@@ -51,8 +51,8 @@ def test_invalid_actions_cost_and_summaries_do_not():
 def test_a_group_whose_returns_are_all_equal_has_no_signal():
     view = view_of([[[1], [1]], [[1], [1, 1]], [[1]]], score=[1.0, 0.0, 0.1, 0.1, 1.0])
     view = view.with_fields(returns=view.score[view.trajectory_of_turn])
-    assert SIGNAL.bind(view, None, None).tolist() == [True, False, False]
-    assert SIGNAL.bind(view.with_fields(singleton="raw"), None, None).tolist() == [True, False, True]
+    assert SIGNAL.bind(view, SignalConfig(), None).tolist() == [True, False, False]
+    assert SIGNAL.bind(view.with_fields(singleton="raw"), SignalConfig(), None).tolist() == [True, False, True]
 
 
 @settings(max_examples=40)
@@ -62,4 +62,4 @@ def test_every_turn_has_a_finite_return(view):
         returns = part.bind(view, config, None)
         assert returns.shape == (view.num_turns,)
         assert returns.isfinite().all()
-        assert SIGNAL.bind(view.with_fields(returns=returns), None, None).dtype == torch.bool
+        assert SIGNAL.bind(view.with_fields(returns=returns), SignalConfig(), None).dtype == torch.bool
