@@ -85,7 +85,7 @@ def summarise(record: RunRecord) -> Summary:
     before_played = record.judged.get(int(first["step"]), {}) if first else {}
     after_played = record.judged.get(int(last["step"]), {}) if last else {}
     before, after = _tallies(first), _tallies(last)
-    same = bool(first) and bool(last) and first.get("panel") == last.get("panel")
+    same = first is not None and last is not None and first.get("panel") == last.get("panel")
     notes = list(record.notes)
     if first and last and not same:
         before, after, said = _on_common_tasks(before_played, after_played, before, after)
@@ -389,8 +389,8 @@ def _greedy_beside(summary: Summary, gain: float) -> Iterable[str]:
     first, last = (m["success"] for m in measures)
     if last - first < gain / 2:
         yield (
-            f"The greedy policy went from {percent(first)} to {percent(last)}: much of the gain is that it samples more "
-            "often what it already held for best."
+            f"The greedy policy went from {percent(first)} to {percent(last)}: much of the gain is that it samples "
+            "more often what it already held for best."
         )
 
 
