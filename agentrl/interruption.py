@@ -9,11 +9,17 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Awaitable
 from contextlib import suppress
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 ENDING = ("SIGTERM", "SIGHUP")
 """What ends a command beside Ctrl-C: a scheduler's word, and a terminal that goes away."""
+
+_DEAF_SECONDS = 1.0
 
 _noticed = 0
 _words = "interrupted"
@@ -65,6 +71,48 @@ def hand_over() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if _noticed:
             raise KeyboardInterrupt
+
+
+async def cancelled_by_ctrl_c(work: Awaitable[T]) -> T:
+    """Await something that Ctrl-C cancels; where it does not listen within a second, for it computes, Ctrl-C breaks in.
+
+    asyncio's own cancellation would wait until a step has been learned from. Raises KeyboardInterrupt.
+    """
+    import asyncio
+
+    if threading.current_thread() is not threading.main_thread() or _is(signal.SIG_IGN):
+        return await work
+    loop, task, presses, heard = asyncio.get_running_loop(), asyncio.current_task(), 0, False
+
+    def hear() -> None:
+        nonlocal heard
+        heard = True
+        if task is not None:
+            task.cancel()
+
+    def press(number: int, frame: FrameType | None) -> None:
+        nonlocal presses
+        presses += 1
+        if presses > 1:
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(hear)
+        signal.setitimer(signal.ITIMER_REAL, _DEAF_SECONDS)
+
+    def late(number: int, frame: FrameType | None) -> None:
+        if not heard:
+            raise KeyboardInterrupt
+
+    before = [(number, signal.signal(number, act)) for number, act in ((signal.SIGINT, press), (signal.SIGALRM, late))]
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not heard:
+            raise
+        raise KeyboardInterrupt from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def leave_at_the_next(words: str = "interrupted") -> None:

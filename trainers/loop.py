@@ -26,7 +26,7 @@ from agentrl.errors import ConfigError, DataError
 from agentrl.event_log import EventLog
 from agentrl.foreign import drawn, read_episodes, tokenised, trajectory_files
 from agentrl.hardware import usable_cores
-from agentrl.interruption import leave_at_the_next
+from agentrl.interruption import cancelled_by_ctrl_c, leave_at_the_next
 from agentrl.models.forward import packs_without_leaks
 from agentrl.models.head import Probe
 from agentrl.models.load import Model, load_model, output_head
@@ -529,7 +529,7 @@ def train(
             ranks.first(lambda: run_dir.update_meta(panels=hashes))
             name = os.path.basename(os.path.normpath(config.model.name))
             shown.start(f"{config.algo} on {config.env} with {name}", config.trainer.steps)
-            loop.run(trainer.go())
+            loop.run(cancelled_by_ctrl_c(trainer.go()))
         except KeyboardInterrupt:
             leave_at_the_next(f"interrupted; continue with: agentrl train --resume {run_dir.path}")
             trainer.runner.host.end()  # a world that hangs is not waited for

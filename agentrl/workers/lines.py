@@ -6,7 +6,9 @@ A line has two callbacks: `on_answer` for each request in order, `on_lost` once,
 import asyncio
 import contextlib
 import json
+import os
 import queue
+import secrets
 import shutil
 import socket
 import subprocess
@@ -42,7 +44,7 @@ class Nurse:
 
     def __init__(self, source: EnvSource, memory: int) -> None:
         """memory: bytes that a worker may hold with all that it starts; 0: no limit."""
-        self._folder = tempfile.mkdtemp(prefix="agentrl-")
+        self._folder = os.path.join(tempfile.gettempdir(), f"agentrl-{secrets.token_hex(8)}")  # the nursery makes it
         self._control, there = socket.socketpair()
         arguments = (there.fileno(), memory, self._folder, source.file or "", source.module, *source.preload)
         with there:
@@ -87,10 +89,9 @@ class Nurse:
         """
         self._lines.pop(number, None)
         if not self.proven:
-            self.dead = True
-            self._process.kill()
-            self._process.wait()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            _detach(self._loop, self._control)
+            self._finalizer()
+            self._gone()
             return
         with contextlib.suppress(OSError):
             self._control.sendall(json.dumps({"kill": number}).encode() + b"\n")

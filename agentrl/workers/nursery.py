@@ -32,7 +32,16 @@ from pathlib import Path
 from types import FrameType
 
 from agentrl.workers import child
-from agentrl.workers.processes import adopt_orphans, children, is_alive, kill_children, kill_group, memory, tree
+from agentrl.workers.processes import (
+    adopt_orphans,
+    children,
+    is_alive,
+    kill_children,
+    kill_group,
+    memory,
+    outlive_parent,
+    tree,
+)
 from agentrl.workers.slots import import_module
 
 TAIL_BYTES = 2000
@@ -45,8 +54,12 @@ _WATCH_SECONDS = 0.5
 _KILL_SECONDS = 3.0
 """How long what a world has started is chased."""
 
-BOOT = "import base64, json, sys; sys.path[:] = json.loads(base64.b64decode(sys.argv[1])); from {} import boot; boot()"
-"""What a fresh interpreter runs: with the parent's import path, which may hold more than its own would."""
+BOOT = "import ctypes, sys; sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 9); " + (
+    "import base64, json; sys.path[:] = json.loads(base64.b64decode(sys.argv[1])); from {} import boot; boot()"
+)
+"""What a fresh interpreter runs: with the parent's import path, which may hold more than its own would.
+
+Until it watches its parent itself, the system kills it with that (prctl(PR_SET_PDEATHSIG, SIGKILL))."""
 
 
 def command(module: str, *arguments: object) -> list[str]:
@@ -88,6 +101,8 @@ def _preload(control: socket.socket, folder: Path, file: str | None, modules: li
     done, end = socket.socketpair()
     watch = threading.Thread(target=_exit_at_end_of, args=(control, end, folder), daemon=True)
     watch.start()
+    outlive_parent()
+    folder.mkdir(0o700)
     with contextlib.suppress(BaseException):
         for module in modules:
             import_module(module, file if module == modules[0] else None)

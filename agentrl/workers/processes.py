@@ -30,6 +30,11 @@ def die_with_parent() -> None:
     control(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def outlive_parent() -> None:
+    """From now on it does not."""
+    control(_PR_SET_PDEATHSIG, 0)
+
+
 def adopt_orphans() -> None:
     """From now on descendants of this process that lose their parent become its children."""
     control(_PR_SET_CHILD_SUBREAPER, 1)

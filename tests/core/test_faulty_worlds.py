@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import textwrap
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from agentrl.config import RolloutConfig
 from agentrl.policies.scripted import Scripted
 from agentrl.runner import Job, Runner
 from tests.core.faulty_worlds import Faulty, FaultyInLoop, healthy, task_with
-from tests.core.test_workers import ends, without_times, workers
+from tests.core.test_workers import ends, module_at, without_times, workers
 
 
 def played(tasks, world=Faulty, **settings):
@@ -236,3 +237,22 @@ def test_the_limit_of_memory_spares_what_is_only_reserved(tmp_path: Path):
     """As a JVM reserves its heap: far more than it will ever use."""
     (trajectory,) = played([task_with("reserve")], worker_memory=0.5)
     assert trajectory.ended == "done"
+
+
+def test_what_the_import_of_a_world_has_started_ends_with_it(tmp_path: Path):
+    source = f"""
+    import os, subprocess, sys, tempfile, threading
+    from tests.core.faulty_worlds import Faulty
+    class Env(Faulty): pass
+    if os.getpid() != {os.getpid()}:
+        tempfile.mkdtemp()
+        forever = [sys.executable, "-S", "-c", "import threading; threading.Event().wait()"]
+        daemon = subprocess.Popen(forever, start_new_session=True)
+        open({str(tmp_path / "pids")!r}, "w").write(str(daemon.pid))
+        threading.Event().wait()
+    """
+    path = tmp_path.parent / "starting_world.py"
+    world = module_at(path, textwrap.dedent(source))
+    (trajectory,) = played(healthy(1), world.Env, reset_seconds=3.0, tries=1)
+    assert trajectory.failure == "Env: the worker did not start: no answer within 3 s"
+    assert (tmp_path / "pids").exists()

@@ -1,4 +1,4 @@
-"""Every file operation of a run fails once: a clear end, a whole checkpoint, and a run that goes on to the same weights."""
+"""Every file operation of a run fails once: a clear end, a whole checkpoint, and the same weights after a resume."""
 
 import errno
 import json
