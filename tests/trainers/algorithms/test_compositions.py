@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agentrl.registry import TABLES, load
 from agentrl.trainers.composition import compose
 from tests.builders import TOKEN_FIELDS, reordered, view_of
-from tests.strategies import views
+from tests.strategies import PROBES, views
 
 EVERYTHING = {"parts": {"modifiers": "+engine-correction"}, "settings": {"kl": {"coef": 0.04}}}
 VARIANTS = {
@@ -201,7 +201,9 @@ def test_what_carries_no_loss_has_no_gradient_and_nothing_is_ever_nan(variant, v
 def test_an_empty_batch_has_loss_zero(variant, groups):
     num_turns, num_trajectories = (1, 1) if groups else (0, 0)
     values = {"value_at_start": [0.0] * num_turns, "value_after": [0.0] * num_trajectories}
+    read = {name: torch.zeros(0).double() for name in PROBES}
     empty = view_of(groups, **{name: [] for name in TOKEN_FIELDS}, **values)
+    empty = empty.with_fields(probes=read, sampled_probes=read)
     composition = composition_of(variant, empty)
     loss, _, terms = loss_and_gradients(composition, composition.advantage(empty))
     assert loss == 0
