@@ -24,7 +24,6 @@ from typing import Any
 
 from agentrl.envs import alfworld
 from agentrl.envs.alfworld.engine import TextWorldPlayer
-from agentrl.envs.alfworld.generator import SPLITS
 from agentrl.envs.alfworld.native import Simulator
 from agentrl.envs.alfworld.sources import load_game, load_walkthrough
 from agentrl.panels import spread
@@ -154,14 +153,16 @@ def replay(task: Task, steps: int = STEPS, seed: int = 0) -> Played:
 
 
 def panel(data: str, generated: int) -> list[Task]:
-    """Every official game of a folder, then as many generated ones, spread over the splits as the official are."""
-    official = [task for split in SPLITS for task in alfworld.tasks(split, alfworld.Config(data=data))] if data else []
+    """Every official game of a folder, and `generated` others spread over the splits likewise; small splits first."""
     valid = generated // 28
-    sizes = {"train": generated - 2 * valid, "valid_seen": valid, "valid_unseen": valid}
+    sizes = {"valid_unseen": valid, "valid_seen": valid, "train": generated - 2 * valid}
+    found: list[Task] = []
     for split, size in sizes.items():
+        if data:
+            found += alfworld.tasks(split, alfworld.Config(data=data))
         made = alfworld.Config(data="generated", num_train=max(size, 1), num_valid=max(size, 1))
-        official += alfworld.tasks(split, made)[:size]
-    return official
+        found += alfworld.tasks(split, made)[:size]
+    return found
 
 
 def done_before(out: Path) -> list[Played]:
@@ -210,6 +211,33 @@ def run(tasks: Sequence[Task], out: Path, engine: str, steps: int, seed: int) ->
     player.close()
 
 
+def in_order(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    """`official/train` and the like -> its games: official ones by their ids, generated ones by their numbers."""
+    found: dict[str, list[Task]] = {}
+    for task in sorted(tasks, key=lambda task: (task.data.index if task.data.source == "generated" else 0, task.id)):
+        source = "generated" if task.data.source == "generated" else "official"
+        found.setdefault(f"{source}/{task.split}", []).append(task)
+    return found
+
+
+def write_digests(file: Path, tasks: Sequence[Task], played: Iterable[Played]) -> None:
+    """What the real engine said of each game, as a string of digests a panel; dashes for a game that was not played."""
+    digests = {game.id: game.digest for game in played if not game.differences}
+    found = {
+        "about": f"Of each game the first {DIGITS} digits of the SHA-256 of what TextWorld's engine said when"
+        " tests/envs/alfworld_differential.py played it; official games in the order of their ids."
+    }
+    for name, panel_tasks in in_order(tasks).items():
+        found[name] = "".join(digests.get(task.id, "-" * DIGITS) for task in panel_tasks)
+    file.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def read_digests(file: Path, name: str) -> list[str]:
+    """A panel's digests, in its order."""
+    text = json.loads(file.read_text())[name]
+    return [text[start : start + DIGITS] for start in range(0, len(text), DIGITS)]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default=os.environ.get("ALFWORLD_DATA", ""), help="official games")
@@ -219,6 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num", type=int, default=0, help="only so many games, spread over all; 0: all")
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="every N-th game from the I-th on")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of the random walk; default {STEPS}")
+    parser.add_argument("--digests", type=Path, help="write what the real engine said, in short, to this file")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     first, every = map(int, args.shard.split("/"))
@@ -229,6 +258,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for difference in played.differences:
             sys.stdout.write(f"{played.id}: {difference[:400]}\n")
     sys.stdout.write(summary(games) + "\n")
+    if args.digests:
+        write_digests(args.digests, tasks, games)
     return 1 if any(game.differences or not game.walkthrough_wins for game in games) else 0
 
 
