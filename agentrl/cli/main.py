@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from agentrl.errors import AgentRLError, UnknownName, nearest
 from agentrl.interruption import leave_at_the_next, notice, noticed, restore
@@ -27,22 +28,32 @@ VERBS = {
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 USAGE_ERROR, INTERNAL_ERROR, INTERRUPTED, PIPE_CLOSED = 2, 1, 130, 141
-"""Exit codes: bad input, a fault of ours, Ctrl-C, and nobody reading what we write."""
+"""Exit codes: bad input, a fault of ours, Ctrl-C, and nobody reading what we write. SIGTERM's is 143, SIGHUP's 129."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of a command line; nothing escapes but SystemExit of `--help`.
 
+    argv: None: of this process, which then ends at once where it was interrupted.
     AGENTRL_DEBUG=1 lets errors through with their traceback.
     """
     notice()
     try:
-        return _told(argv)
+        code = _told(argv)
     finally:
-        if argv is None:
-            leave_at_the_next()  # only the end of the interpreter is left
-        else:
+        if argv is not None:
             restore()
+    if argv is None:
+        leave_at_the_next()
+        if noticed() or code == INTERRUPTED:
+            _leave(code)  # the interpreter would take a second to take torch apart, and someone waits for the prompt
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def _told(argv: Sequence[str] | None) -> int:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ OnAnswer = Callable[[Answer], None]
 OnLost = Callable[[str, bool], None]
 """Why the worker is gone, and whether the request it was at is to blame."""
 
+_END_SECONDS = 20.0
+"""So long may a nursery take to end what its workers have started, on a machine that has other things to do."""
 _NOTE_SECONDS = 1.0
 """How long the end of a worker's channel waits for the nursery's word of why it died."""
 
@@ -102,9 +105,8 @@ class Nurse:
         self.dead = True
         _detach(self._loop, self._control)
         self._control.close()
-        for _ in range(500):
-            if self._process.poll() is not None:
-                break
+        end = time.monotonic() + _END_SECONDS
+        while self._process.poll() is None and time.monotonic() < end:
             await asyncio.sleep(0.01)
         _end(self._control, self._process, self._folder, 0.0)
 
@@ -139,7 +141,9 @@ class Nurse:
             self._lines.pop(number).bury("went down with the process that starts workers", blame=not self.proven)
 
 
-def _end(control: socket.socket, process: "subprocess.Popen[bytes]", folder: str, seconds: float = 5.0) -> None:
+def _end(
+    control: socket.socket, process: "subprocess.Popen[bytes]", folder: str, seconds: float = _END_SECONDS
+) -> None:
     control.close()
     try:
         process.wait(seconds)

@@ -51,8 +51,8 @@ MAX_PROCESSES = 512
 """Of a worker and all that it has started."""
 _WATCH_SECONDS = 0.5
 """Between two looks at what the workers hold."""
-_KILL_SECONDS = 3.0
-"""How long what a world has started is chased."""
+_KILL_SECONDS = 30.0
+"""How long what a world has started is chased, where it forks faster than it dies."""
 
 BOOT = "import ctypes, sys; sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 9); " + (
     "import base64, json; sys.path[:] = json.loads(base64.b64decode(sys.argv[1])); from {} import boot; boot()"
