@@ -9,6 +9,7 @@ agentrl explain settings       every setting of a run, as in docs/configuration.
 import argparse
 import dataclasses
 import inspect
+import re
 import sys
 from typing import Any
 
@@ -59,22 +60,29 @@ def _algorithm(algorithm: Any) -> list[str]:
 
     composition = compose(RunConfig(algo=algorithm.name))
     lines = [algorithm.name, f"citation      {algorithm.citation}", ""]
-    module = _module_of(algorithm, names("algorithm").get(algorithm.name, ""))
-    lines += [*(inspect.getdoc(module) or "").splitlines(), ""]
-    return lines + composition_lines(composition)
+    text = inspect.getdoc(_module_of(algorithm, names("algorithm").get(algorithm.name, ""))) or ""
+    lines += [*text.splitlines(), ""]
+    return lines + composition_lines(composition, text)
 
 
-def composition_lines(composition: Any) -> list[str]:
-    """What `explain` and `--dry-run` show of a composition: slots, settings, needs, what is ours."""
+def composition_lines(composition: Any, text: str = "") -> list[str]:
+    """What `explain` and `--dry-run` show of a composition: slots, settings, needs, what is ours.
+
+    text: the paper file's own words, whose sentences that say `ours` are shown again as that.
+    """
     lines = []
     last = ""
     for slot, name, _ in composition.describe():
         off = " (off)" if name in composition.idle else ""
         lines.append(f"{slot if slot != last else '':13} {name}{off}".rstrip())
         last = slot
-    lines.append(f"{'needs':13} {', '.join(sorted(composition.needs)) or '-'}")
-    ours = sorted({part.name for part in composition if part.ours})
-    lines.append(f"{'ours':13} {', '.join(ours) or '-'}")
+    working = [part for part in composition if part.name not in composition.idle]
+    reads = dict.fromkeys(name for part in working for name in read_of(part, composition.settings_of(part)))
+    lines.append(f"{'needs':13} {', '.join([*sorted(composition.needs), *reads]) or '-'}")
+    remembers = dict.fromkeys(part.state.__name__ for part in working if part.state is not None)
+    lines.append(f"{'remembers':13} {', '.join(remembers) or '-'}")
+    ours = [*sorted({part.name for part in composition if part.ours}), *ours_of(text)]
+    lines += [f"{'ours' if i == 0 else '':13} {said}" for i, said in enumerate(ours or ["-"])]
     for section, config in sorted(composition.settings.items()):
         lines += ["", f"settings.{section}", *settings_lines(type(config), config)]
     return lines
@@ -108,8 +116,7 @@ def _thing(kind: str, name: str, value: Any) -> list[str]:
     own = (inspect.getdoc(value) or "") if isinstance(value, type) else ""
     lines += ["", *of_module.splitlines(), *(["", *own.splitlines()] if own else [])]
     if kind == "part":
-        lines += ["", f"kind     {value.kind}", f"needs    {', '.join(value.needs) or '-'}"]
-        lines += [f"source   {'ours' if value.ours else 'see above'}"]
+        lines += _part(value, path, of_module)
     cls = _settings_class(kind, value)
     section = f"settings.{value.settings_section}" if kind == "part" else f"{kind}_settings"
     if cls is not None:
@@ -117,6 +124,71 @@ def _thing(kind: str, name: str, value: Any) -> list[str]:
     elif kind == "curriculum":
         lines += ["", section, *(_keywords(value) or ["  none"])]
     return lines
+
+
+def _part(part: Any, path: str, text: str) -> list[str]:
+    """The mathematics of a part, and what it asks for."""
+    lines: list[str] = []
+    for name, said in mathematics(part.bind):
+        lines += ["", name, *(f"    {line}".rstrip() for line in said.splitlines())]
+    config = part.config() if part.config is not None else None
+    needs = [*part.needs, *dict.fromkeys(read_of(part, config))]
+    cited = sorted(
+        {value.citation for value in vars(_module_of(part, path)).values() if getattr(value, "citation", "")}
+    )
+    couples = part.couples(config) if callable(part.couples) else part.couples
+    lines += ["", f"kind       {part.kind}", f"needs      {', '.join(needs) or '-'}"]
+    if part.kind in ("surrogate", "regulariser"):
+        lines.append(f"couples    {couples}" + (" (two forward passes)" if couples == "batch" else ""))
+    lines.append(f"remembers  {part.state.__name__ if part.state is not None else '-'}")
+    lines += [f"citation   {citation}" for citation in cited]
+    ours = ["the part"] if part.ours else ours_of(text)
+    return lines + [f"{'ours' if i == 0 else '':10} {said}" for i, said in enumerate(ours or ["-"])]
+
+
+def ours_of(text: str) -> list[str]:
+    """The sentences of a docstring that say what is ours and no paper's."""
+    prose = " ".join(line.strip() for line in text.split("\n") if not line.startswith("    "))
+    sentences = re.split(r"(?<=[.:]) (?=[A-Z`])", prose)
+    return [sentence.strip() for sentence in sentences if re.search(r"\bours\b", sentence, re.IGNORECASE)]
+
+
+def read_of(part: Any, config: Any) -> list[str]:
+    """The numbers that a part reads from the logits, with its settings."""
+    state = None
+    if part.state is not None:
+        state = part.state() if config is None else part.state(config)
+    found = []
+    for probes, when in ((part.probes, ""), (part.sampled_probes, " (as sampled)")):
+        declared = probes(config, state) if callable(probes) else probes
+        found += [name + when for probe in declared for name in probe.names]
+    return found
+
+
+def mathematics(bind: Any) -> list[tuple[str, str]]:
+    """The documented functions that a part's `bind` calls, by itself or through those that read a view.
+
+    Returns (name with its arguments, docstring) of each, in the order in which they are met.
+    """
+    found: dict[str, str] = {}
+    waiting, seen = [bind], set()
+    while waiting:
+        function = waiting.pop(0)
+        for name in getattr(getattr(function, "__code__", None), "co_names", ()):
+            called = function.__globals__.get(name)
+            if not inspect.isfunction(called) or called in seen or not _same_room(called, bind):
+                continue
+            seen.add(called)
+            if name.startswith("_") or "view" in inspect.signature(called).parameters:
+                waiting.append(called)
+            elif called.__doc__:
+                found[f"{name}({', '.join(inspect.signature(called).parameters)})"] = inspect.getdoc(called) or ""
+    return list(found.items())
+
+
+def _same_room(function: Any, bind: Any) -> bool:
+    own = bind.__module__
+    return function.__module__ == own or function.__module__.startswith("agentrl.trainers.parts")
 
 
 def _settings_class(kind: str, value: Any) -> type | None:

@@ -225,7 +225,7 @@ def test_what_a_dry_run_shows_is_a_configuration_file(capsys, tmp_path):
     ("name", "expected"),
     [
         ("epo", ["citation", "regularisers  kl (off)", "epo-smoothing", "needs", "settings.epo", "kappa_high"]),
-        ("kl", ["kl (part)", "kind     regulariser", "settings.kl", "estimator"]),
+        ("kl", ["kl (part)", "kind       regulariser", "settings.kl", "estimator"]),
         ("window", ["window (memory)", "memory_settings", "size", "Earlier turns that stay visible"]),
         ("action", ["action (format)", "format_settings", "show_admissible"]),
         ("alfworld", ["alfworld (world)", "Is paid", "env_settings", "task_types"]),
@@ -237,6 +237,33 @@ def test_a_name_is_explained(name, expected, capsys):
     assert main(["explain", name]) == 0
     out = capsys.readouterr().out
     assert [text for text in expected if text not in out] == []
+
+
+@pytest.mark.parametrize("kind", ["algorithm", "part"])
+def test_everything_of_an_algorithm_and_a_part_is_explained(kind, capsys):
+    from agentrl.registry import TABLES
+
+    for name in TABLES[kind]:
+        if kind == "part" and name in TABLES["algorithm"]:
+            continue  # the paper of that name is explained, and the part in it
+        assert main(["explain", name]) == 0
+        out = capsys.readouterr().out
+        rows = [line.split(" ")[0] for line in out.splitlines()]
+        wanted = ("citation", "returns", "surrogate", "aggregate") if kind == "algorithm" else ("kind",)
+        assert [row for row in (*wanted, "needs", "remembers", "ours") if row not in rows] == [], name
+        assert "\n    " in out or kind == "part", f"{name} shows no equation"
+
+
+def test_an_explanation_tells_what_is_read_remembered_and_ours(capsys):
+    for name, expected in {
+        "lp-reg": ["needs         old, proxy-keeps, proxy-kl", "filters nothing (ours)"],
+        "capo-mask": ["hidden-norm (as sampled)", "remembers  Foresight", "citation   L. C. Melo", "sgd_curvature("],
+        "lp-reg-proxy": ["couples    batch (two forward passes)", "smallest(logp, among, share, chance, single)"],
+        "kl": ["kl_estimate(logp, reference, estimator, straight_through)", "k3 = exp(-d) - 1 + d"],
+    }.items():
+        assert main(["explain", name]) == 0
+        out = capsys.readouterr().out
+        assert [text for text in expected if text not in out] == []
 
 
 def test_the_listing_names_every_kind_with_a_line_each(capsys):

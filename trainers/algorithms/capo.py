@@ -18,7 +18,7 @@ summaries. Its trainer pairs logits with the hidden state of the next position; 
 Its Adam counter moves at every micro-batch; here once a step, with the tokens of all ranks. Its learning rate is the
 scheduled one, as here, so the box widens as it falls. The test is made once a rollout, of the policy that sampled it.
 Adam needs the rows themselves: `top_k` ids a token, two tables as large as the head, and a forward pass more. A row
-that no kept token touched keeps its moments (ours). A sampled id outside the top k takes the last one's place (ours).
+that no kept token touched keeps its moments (ours). A sampled id outside the top k is taken beside them (ours; `join`).
 """
 
 from dataclasses import dataclass
