@@ -61,7 +61,7 @@ class Rehearsal:
         """The world's own (`hints(task)`), or what its solution tells."""
         own = getattr(self.world, "hints", None)
         if own is not None:
-            return own(task) or {}  # type: ignore[no-any-return]
+            return own(task) or {}
         return hints_of_solution(self.world.solution(task) or ())
 
 
