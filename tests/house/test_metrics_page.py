@@ -21,6 +21,15 @@ COMPOSITIONS = {
     "kl-cov": {"algo": "kl-cov", "curriculum": "vas", **SHORT},
     "dppo": {"algo": "grpo", "parts": {"surrogate": "dppo-tv"}, "curriculum": "replay", **SHORT},
     "mdpo": {"algo": "mdpo", **SHORT},
+    "empg": {
+        "algo": "empg",
+        "parts": {"modifiers": ["empg", "conflict-tokens"], "selections": ["whole-multiple", "dual-down-sampling"]},
+        "settings": {"whole-multiple": {"multiple": 2}},
+        **SHORT,
+    },
+    "bnpo": {"algo": "bnpo", **SHORT},
+    "copo": {"algo": "copo", **SHORT},
+    "riskpo": {"algo": "riskpo", **SHORT},
     "ratio-norm": {"algo": "ratio-norm", **SHORT},
     "chi-squared": {
         "algo": "chi-squared",

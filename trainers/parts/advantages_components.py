@@ -36,7 +36,10 @@ class _NoSettings:
 
 
 def component_weights(components: Mapping[str, Tensor], asked: Mapping[str, float]) -> dict[str, float]:
-    """What each component counts: as asked, or 1 / K of K.   Raises ConfigError for one that is not there, or none."""
+    """What each component counts: as asked, or 1 / K of K.
+
+    components: [J] each, by name.   Raises ConfigError for one that is not there, or none.
+    """
     missing = next((name for name in asked if name not in components), None)
     if missing is not None or not components:
         told = ", ".join(sorted(components)) or "none"
