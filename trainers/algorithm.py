@@ -89,7 +89,8 @@ class Curriculum(Protocol):
 
     It may have two further methods: `more(trajectories) -> list[Draw]`, asked with all episodes of the step so far
     until it returns nothing, for one that draws again before the step is learned from (it has to come to an end by
-    itself); and `metrics() -> dict[str, float]`, asked once a step after `update`.
+    itself); and `metrics() -> dict[str, float]`, asked once a step after `update`. A class
+    attribute `citation` names the paper, where it is one's.
     """
 
     Config: type
@@ -143,6 +144,8 @@ class Part:
     """Compares replies of a group token by token: all of them have to answer the same prompt."""
     ours: bool = False
     """No paper's: our own choice, and said to be so."""
+    citation: str = ""
+    """Of a part that is a paper without an algorithm of its own: its authors, title and number."""
 
     @property
     def settings_section(self) -> str:

@@ -33,6 +33,7 @@ class DynamicSampling:
     """Uniform draws, and more of them in the same step."""
 
     Config = DynamicSamplingConfig
+    citation = "Q. Yu et al.: DAPO: an open-source LLM reinforcement learning system at scale. arXiv 2503.14476."
 
     def __init__(self, config: DynamicSamplingConfig | None = None) -> None:
         self._config = config or DynamicSamplingConfig()

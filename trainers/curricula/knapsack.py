@@ -95,6 +95,9 @@ class Knapsack:
     """Tasks in uniform passes; how many rollouts each gets follows from its success rate."""
 
     Config = KnapsackConfig
+    citation = (
+        "Z. Li et al.: Knapsack RL: unlocking exploration of LLMs via optimizing budget allocation. arXiv 2509.25849."
+    )
 
     def __init__(self, config: KnapsackConfig | None = None) -> None:
         self._config = config or KnapsackConfig()

@@ -54,6 +54,7 @@ class Stages:
     """Uniform draws from the tasks of the current stage."""
 
     Config = StagesConfig
+    citation = "S. Nong et al.: CRAFT-GUI: curriculum-reinforced agent for GUI tasks. arXiv 2508.11360."
 
     def __init__(self, config: StagesConfig | None = None) -> None:
         self._config = config or StagesConfig()

@@ -93,6 +93,10 @@ class VAS:
     """Draws part of each step by promotion score."""
 
     Config = VASConfig
+    citation = (
+        "S. Leng et al.: MMR1: enhancing multimodal reasoning with variance-aware sampling and open resources. "
+        "arXiv 2509.21268."
+    )
 
     def __init__(self, config: VASConfig | None = None) -> None:
         self._config = config or VASConfig()

@@ -122,12 +122,30 @@ def _best_alone(view: StepView, config: BestAloneConfig, state: None) -> Tensor:
 
 
 ABOVE_MEAN_BY_LENGTH = Part(
-    name="above-mean-by-length", kind="advantage", bind=_above_mean_by_length, metrics=signal_metrics
+    name="above-mean-by-length",
+    kind="advantage",
+    bind=_above_mean_by_length,
+    metrics=signal_metrics,
+    citation="Y. Hao et al.: On-policy RL with optimal reward baseline (OPO). arXiv 2505.23585.",
 )
 """OPO's: return against the group's mean in which every token counts the same."""
 SIGNAL_SCALED = Part(
-    name="signal-scaled", kind="advantage", bind=_signal_scaled, config=SignalScaledConfig, metrics=signal_metrics
+    name="signal-scaled",
+    kind="advantage",
+    bind=_signal_scaled,
+    config=SignalScaledConfig,
+    metrics=signal_metrics,
+    citation="X. Chu et al.: GPG: a simple and strong reinforcement learning baseline for model reasoning. "
+    "arXiv 2504.02546.",
 )
 """GPG's: return against the group's mean, larger the fewer returns of the batch are not 0."""
-BEST_ALONE = Part(name="best-alone", kind="advantage", bind=_best_alone, config=BestAloneConfig, metrics=signal_metrics)
+BEST_ALONE = Part(
+    name="best-alone",
+    kind="advantage",
+    bind=_best_alone,
+    config=BestAloneConfig,
+    metrics=signal_metrics,
+    citation="Y. Tang et al.: Optimizing language models for inference time objectives using reinforcement learning "
+    "(pass@k). arXiv 2503.19595.",
+)
 """Pass@k's: the best of a group by how far it is ahead of the second, nothing for the others."""

@@ -124,5 +124,6 @@ ADAPTIVE_KL = Part(
     state=AdaptiveKL,
     needs=("reference", "old"),
     metrics=_adaptive_metrics,
+    citation="D. Ziegler et al.: Fine-tuning language models from human preferences (adaptive KL). arXiv 1909.08593.",
 )
 """Keeps the policy near the reference with a weight that steers the divergence towards a target."""

@@ -51,5 +51,7 @@ ENGINE_CORRECTION = Part(
     config=EngineCorrectionConfig,
     needs=("sampled", "old"),
     metrics=_engine_metrics,
+    citation="F. Yao et al.: Your efficient RL framework secretly brings you off-policy RL training (truncated "
+    "importance sampling). Blog post, 2025.",
 )
 """Weighs each token's advantage by how much likelier the trainer finds it than the engine did, truncated."""

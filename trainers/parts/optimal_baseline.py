@@ -114,5 +114,6 @@ OPTIMAL_TOKEN_BASELINE = Part(
     config=OptimalBaselineConfig,
     needs=("old",),
     sampled_probes=(SUM_OF_SQUARES,),
+    citation="Y. Li et al.: The optimal token baseline: variance reduction for long-horizon LLM-RL. PMLR 306, 2026.",
 )
 """The return less the group's mean at the same place, weighed by the squared norm of each one's score so far."""

@@ -201,15 +201,27 @@ def _part(name: str, **fields: Any) -> Part:
     return Part(name=name, kind="surrogate", needs=("old", "advantage"), **fields)
 
 
+_DPPO = "P. Qi et al.: Rethinking the trust region in LLM reinforcement learning (DPPO). PMLR 306, 2026."
 RATIO = _part("ratio", bind=_ratio, metrics=_ratio_metrics)
 """-A r without a clip, for one whose distance from the old policy another term holds (KL-Cov)."""
 CISPO_CLIP = _part("cispo", bind=_cispo, config=CISPOConfig, metrics=_cispo_metrics)
 """CISPO's: the clipped ratio is a weight without a gradient, so that every token keeps its own."""
-SAPO = _part("sapo", bind=_sapo, config=SAPOConfig)
+SAPO = _part(
+    "sapo",
+    bind=_sapo,
+    config=SAPOConfig,
+    citation="C. Gao et al.: Soft adaptive policy optimization. arXiv 2511.20347.",
+)
 """A soft gate in place of the clip (SAPO)."""
-DRO = _part("dro", bind=_dro, config=DROConfig)
+DRO = _part(
+    "dro",
+    bind=_dro,
+    config=DROConfig,
+    citation="P. H. Richemond et al.: Offline regularised reinforcement learning for large language models alignment "
+    "(DRO). arXiv 2405.19107.",
+)
 """Policy gradient with a squared distance from the old policy (DRO), also for stale data."""
-DPPO_TV = _part("dppo-tv", config=DPPOTVConfig, **_dppo(_masked_by_tv))
+DPPO_TV = _part("dppo-tv", config=DPPOTVConfig, citation=_DPPO, **_dppo(_masked_by_tv))
 """Tokens whose probability moved too far carry no loss (DPPO, total variation)."""
-DPPO_KL = _part("dppo-kl", config=DPPOKLConfig, **_dppo(_masked_by_kl))
+DPPO_KL = _part("dppo-kl", config=DPPOKLConfig, citation=_DPPO, **_dppo(_masked_by_kl))
 """Tokens whose binary divergence from the old policy is too large carry no loss (DPPO, KL)."""

@@ -158,6 +158,7 @@ GMPO = Part(
     needs=("old", "advantage"),
     couples=_couples,
     metrics=_gmpo_metrics,
+    citation="Y. Zhao et al.: Geometric-mean policy optimization (GMPO). arXiv 2507.20673.",
 )
 """Geometric-mean policy optimisation (GMPO, arXiv 2507.20673): the geometric mean of ratios that are clipped a token.
 

@@ -145,7 +145,15 @@ def _value_metrics(view: StepView, config: ValueClipConfig, state: None) -> dict
     }
 
 
-GAE = Part(name="gae", kind="advantage", bind=_gae, config=GAEConfig, needs=("value",))
+GAE = Part(
+    name="gae",
+    kind="advantage",
+    bind=_gae,
+    config=GAEConfig,
+    needs=("value",),
+    citation="J. Schulman et al.: High-dimensional continuous control using generalized advantage estimation (GAE). "
+    "arXiv 1506.02438.",
+)
 """Generalised advantage estimation over the response tokens of an episode; a turn's reward is at its last token."""
 WHITEN = Part(name="whiten", kind="modifier", bind=_whiten)
 """Advantages of mean 0 and deviation 1 over the tokens of the batch."""
