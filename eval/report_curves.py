@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from agentrl.eval.checkup import number
+from agentrl.eval.checkup_evidence import number
 from agentrl.eval.report_charts import Chart, Series
 
 MAX_POINTS = 400

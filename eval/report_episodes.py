@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentrl.eval.checkup import looping_turns
+from agentrl.eval.checkup_evidence import looping_turns
 from agentrl.eval.report_data import Episodes
 from agentrl.types import ENDS, Trajectory, Turn
 

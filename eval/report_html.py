@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
-from agentrl.eval.checkup import SEVERITIES
+from agentrl.eval.checkup_evidence import SEVERITIES
 from agentrl.eval.report_charts import Chart, draw, interval_strip, stacked_bar, written
 from agentrl.eval.report_curves import entropy_by_turn, metric_charts, other_charts, success_chart
 from agentrl.eval.report_data import RunRecord

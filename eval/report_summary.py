@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from agentrl.eval.checkup import Evidence, Finding, check_up, number, percent
+from agentrl.eval.checkup import check_up
+from agentrl.eval.checkup_evidence import Evidence, Finding, number, percent
 from agentrl.eval.report_data import Episodes, RunRecord, lookup
 from agentrl.eval.report_episodes import Pair, examples, pairs, visible
 from agentrl.eval.statistics import paired_difference_interval

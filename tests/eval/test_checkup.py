@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from agentrl.eval import checkup
-from agentrl.eval.checkup import Evidence, check_up, ends_of_run, looping_turns
+from agentrl.eval.checkup import check_up
+from agentrl.eval.checkup_evidence import SEVERITIES, Evidence, ends_of_run, looping_turns
 from tests.eval.report_runs import episode, panel, train_records
 
 
@@ -133,7 +133,7 @@ def test_nothing_to_go_by_is_no_finding():
 
 
 def test_the_gravest_findings_stand_first():
-    order = [checkup.SEVERITIES.index(f.severity) for f in check_up(Evidence(after=keyed(panel("0f0f10"))))]
+    order = [SEVERITIES.index(f.severity) for f in check_up(Evidence(after=keyed(panel("0f0f10"))))]
     assert order == sorted(order) and len(order) > 3
 
 
