@@ -65,7 +65,10 @@ class CAPOConfig:
 
 
 def sgd_curvature(advantage: Tensor, z: Tensor, s: Tensor, phi: Tensor, lr: float) -> tuple[Tensor, Tensor]:
-    """m_H and m_F of plain gradient steps.   All: [N].   lr: learning rate.   Returns ([N], [N])."""
+    """m_H and m_F of plain gradient steps.
+
+    advantage, z, s, phi: [N] float.   lr: learning rate.   Returns ([N], [N]).
+    """
     step = lr * advantage * z
     m_h = step * advantage * s + 0.5 * step.square() * advantage * (s.square() - phi)
     return m_h, 0.5 * (step * s).square()

@@ -63,7 +63,10 @@ class LpRegConfig:
 
 
 def proxy_logprob(old: Tensor, keeps: Tensor, divergence: Tensor) -> Tensor:
-    """q = log p_old(o) - log Z_old where the proxy keeps o, -inf elsewhere.   Each [N]; divergence is -log Z_old."""
+    """q = log p_old(o) - log Z_old where the proxy keeps o, -inf elsewhere.
+
+    old: [N] log-probs.   keeps: [N], 0 or 1.   divergence: [N], -log Z_old.   Returns [N].
+    """
     return torch.where(keeps > 0, old + divergence, float("-inf"))
 
 

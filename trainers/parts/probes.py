@@ -35,7 +35,10 @@ def min_p_proxy(seen: Chunk, threshold: float, relative: bool) -> tuple[Tensor, 
 
 
 def min_p_proxy_slope(seen: Chunk, grad: tuple[Tensor, Tensor], threshold: float, relative: bool) -> Tensor:
-    """d KL(proxy || pi) / d logits = pi - proxy, the proxy being held fixed; the flag has no slope."""
+    """d KL(proxy || pi) / d logits = pi - proxy, the proxy being held fixed; the flag has no slope.
+
+    grad: [c] of the flag and [c] of the divergence.   Returns [c, V].
+    """
     kept = kept_by_min_p(seen.logp, threshold, relative)
     masked = seen.logp.masked_fill(~kept, float("-inf"))
     proxy = masked.sub_(masked.logsumexp(-1, keepdim=True)).exp_()
