@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from agentrl.eval import checkup_episodes as episodes
 from agentrl.eval import checkup_learning as learning
+from agentrl.eval import checkup_rewards as rewards
 from agentrl.eval.checkup_evidence import SEVERITIES, Evidence, Finding
 
 __all__ = ["CHECKS", "Evidence", "Finding", "check_up"]
@@ -18,6 +19,8 @@ CHECKS: tuple[Callable[[Evidence], Iterable[Finding]], ...] = (
     episodes.loops,
     learning.entropy,
     learning.groups_without_signal,
+    rewards.what_the_reward_leaves_open,
+    rewards.parts_of_the_score,
     learning.length_drift,
     learning.sampler_and_trainer,
     episodes.infrastructure,

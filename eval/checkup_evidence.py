@@ -49,6 +49,11 @@ class Evidence:
     max_grad_norm: float = 0.0
     """0: not known, or not clipped."""
 
+    @property
+    def in_groups(self) -> Mapping[str, Trajectory]:
+        """The episodes to look for groups in: the last step's own, or else those of the last judgement."""
+        return self.learned or self.after
+
     def series(self, name: str) -> list[tuple[int, float]]:
         """(step, value) of a metric of the steps, finite values alone."""
         found = []

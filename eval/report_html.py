@@ -21,6 +21,7 @@ from agentrl.eval.report_charts import Chart, draw, interval_strip, stacked_bar,
 from agentrl.eval.report_curves import entropy_by_turn, metric_charts, other_charts, success_chart
 from agentrl.eval.report_data import RunRecord
 from agentrl.eval.report_episodes import Pair, episode_to_json, pack, state_of, visible
+from agentrl.eval.report_rewards import reward_rows
 from agentrl.eval.report_summary import GREEDY, Measure, Summary, duration, title_of, written_interval, written_success
 from agentrl.statistics import TOTAL
 from agentrl.types import Trajectory
@@ -132,6 +133,7 @@ def run_page(record: RunRecord, summary: Summary, version: str) -> str:
         "findings_line": findings_line(summary),
         "ends": _ends(before_played, after_played),
         "end_names": ENDS,
+        "reward_rows": reward_rows(summary.cliff),
         "curve": chart,
         "curve_wide": draw(chart, *WIDE),
         "curve_narrow": draw(chart, *NARROW),

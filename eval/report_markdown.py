@@ -6,6 +6,7 @@ from typing import Any
 
 from agentrl.eval.report_episodes import visible
 from agentrl.eval.report_html import facts, findings_line, headline, small_print
+from agentrl.eval.report_rewards import reward_rows
 from agentrl.eval.report_summary import GREEDY, Measure, Summary, title_of, written_interval, written_success
 from agentrl.statistics import TOTAL
 
@@ -31,6 +32,14 @@ def run_markdown(summary: Summary) -> str:
             advice = f" {plain(finding.means)} {plain(finding.do)}".rstrip() if finding.severity != "good" else ""
             lines.append(f"- **{finding.severity}: {plain(finding.title)}.** {plain(finding.seen)}{advice}")
         lines.append("")
+    rows = reward_rows(summary.cliff)
+    if rows:
+        lines += [
+            "## What the reward leaves open",
+            "",
+            *(f"- {plain(name)}: {plain(value)}" for name, value in rows),
+            "",
+        ]
     return "\n".join(lines)
 
 

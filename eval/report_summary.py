@@ -9,6 +9,7 @@ from typing import Any
 
 from agentrl.eval.checkup import check_up
 from agentrl.eval.checkup_evidence import Evidence, Finding, number, percent
+from agentrl.eval.policy_cliff import PolicyCliff, policy_cliff
 from agentrl.eval.report_data import Episodes, RunRecord, lookup
 from agentrl.eval.report_episodes import Pair, examples, pairs, visible
 from agentrl.eval.statistics import paired_difference_interval
@@ -57,6 +58,8 @@ class Summary:
     verdict: Sequence[str] = ()
     """The headline in words."""
     findings: Sequence[Finding] = ()
+    cliff: PolicyCliff | None = None
+    """What the reward leaves open, by the groups of the last step or of an evaluation; None without such groups."""
     pairs: Sequence[Pair] = ()
     examples: Sequence[Pair] = ()
     curve: Sequence[Mapping[str, Any]] = ()
@@ -73,12 +76,14 @@ def summarise(record: RunRecord) -> Summary:
     steps = sorted(record.judged)
     last_judged = record.judged[steps[-1]] if steps else {}
     if record.is_evaluation:
+        evidence = _evidence(record, {}, last_judged)
         after = {kind: _told(counts) for kind, counts in (record.results.get("by_kind") or {}).items()}
         summary = Summary(
             head=head_of(record),
             after=after,
             judged=_judged_evaluation(record),
-            findings=check_up(_evidence(record, {}, last_judged)),
+            findings=check_up(evidence),
+            cliff=policy_cliff(evidence.in_groups),
             notes=record.notes,
         )
         return _with_verdict(summary)
@@ -93,13 +98,15 @@ def summarise(record: RunRecord) -> Summary:
         notes.append(said)
         same = said == _SAME_TASKS
     found = pairs(before_played, after_played) if last is not first else []
+    evidence = _evidence(record, before_played if last is not first else {}, after_played or last_judged)
     summary = Summary(
         head=head_of(record),
         before=before if last is not first else {},
         after=after,
         judged=_judged_run(record, first, last, [*after_played.values(), *before_played.values()], same),
         difference=_difference(before_played, after_played, found),
-        findings=check_up(_evidence(record, before_played if last is not first else {}, after_played or last_judged)),
+        findings=check_up(evidence),
+        cliff=policy_cliff(evidence.in_groups),
         pairs=found,
         examples=examples(found, before_played, after_played),
         curve=[_point(v) for v in record.validations],
