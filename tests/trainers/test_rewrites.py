@@ -3,11 +3,13 @@
 import asyncio
 import json
 import random
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from agentrl.config import RolloutConfig, resolve
 from agentrl.errors import ConfigError
@@ -26,6 +28,7 @@ from agentrl.trainers.parts.rewrites import ladder, none_solved
 from agentrl.trainers.ranks import Ranks
 from agentrl.trainers.rehearsal import Rehearsal, hints_of_solution, refuse_without_help
 from agentrl.types import Outcome, Trajectory, View
+from tests.trainers.processes import leave_group
 from tests.trainers.toy import toy_settings
 
 WORLD = load("env", "guess")
@@ -42,7 +45,7 @@ def obedient(view: View) -> str:
 def rehearsal_of(policy: Any, step: int = 5, **rollout: Any) -> Rehearsal:
     settings = RolloutConfig(max_turns=2, **rollout)
     runner = Runner(WORLD, policy, format="action", rollout=settings, config=CONFIG, seed=3)
-    return Rehearsal(WORLD, runner, Ranks(), num_steps=10, seed=3, step=step)
+    return Rehearsal(WORLD, runner, Ranks.current(), num_steps=10, seed=3, step=step)
 
 
 def rewritten(composition: Composition, step: int = 5, num_tasks: int = 3) -> tuple[list[Trajectory], Rehearsal]:
@@ -204,6 +207,27 @@ def test_a_run_learns_from_what_rewrites_bring_and_keeps_it(algo: str, tmp_path:
         assert sum(r["scaf/hinted_episodes"] for r in records) > 0
         helped = [t for t in learned if t.hint]
         assert len(helped) == sum(r["scaf/helped_groups"] for r in records)
+
+
+def _left_of_both() -> list[list[tuple[str, int, str, str]]]:
+    """What both algorithms leave of unsolved groups, in words."""
+    lefts = [rewritten(compose(algorithm))[0] for algorithm in (SCAF_GRPO, HPT)]
+    return [[(t.group, t.rollout, t.hint, t.source) for t in left] for left in lefts]
+
+
+def _one_of_two(rank: int, port: int, folder: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(_left_of_both()))
+    leave_group()
+
+
+def test_two_processes_share_the_play_and_leave_the_same_groups(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(_one_of_two, (port, str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
+    alone = json.loads(json.dumps(_left_of_both()))
+    assert [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)] == [alone, alone]
 
 
 def test_contradictions_are_refused_with_their_reason() -> None:
