@@ -161,6 +161,15 @@ class Nursery:
 
     def serve(self) -> None:
         """Until the control socket is at its end; then kill everything below."""
+        try:
+            self._serve()
+        finally:
+            for nursling in self._nurslings.values():
+                kill_group(nursling.pid)
+            kill_children((), _KILL_SECONDS)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _serve(self) -> None:
         alive = True
         while alive:
             for key, _ in self._selector.select(_WATCH_SECONDS if self._nurslings else None):
@@ -174,10 +183,6 @@ class Nursery:
                     self._listen(key.data)
             if time.monotonic() >= self._next_look:
                 self._look()
-        for nursling in self._nurslings.values():
-            kill_group(nursling.pid)
-        kill_children((), _KILL_SECONDS)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _look(self) -> None:
         """End a worker that holds too much, or has started too many."""
@@ -196,7 +201,10 @@ class Nursery:
         self._next_look = time.monotonic() + _WATCH_SECONDS
 
     def _obey(self) -> bool:
-        data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 64)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 64)
+        except OSError:  # the parent was killed before it had read what we told it last
+            return False
         self._channels.extend(descriptors)
         if not data:
             return False
@@ -210,18 +218,24 @@ class Nursery:
         return True
 
     def _start(self, number: int, channel: int) -> None:
-        read, write = os.pipe()
-        os.set_blocking(read, False)
         nursery, folder = os.getpid(), self._folder / str(number)
-        with contextlib.suppress(OSError):
-            folder.mkdir(parents=True)
-        if _num_threads() > 1:
-            pid = self._start_fresh(channel, write, folder)
-        else:
-            pid = os.fork()
-            if pid == 0:
-                os.close(read)
-                self._become_worker(channel, write, nursery, folder)
+        pipe: tuple[int, ...] = ()
+        try:
+            read, write = pipe = os.pipe()
+            os.set_blocking(read, False)
+            folder.mkdir(parents=True, exist_ok=True)
+            if _num_threads() > 1:
+                pid = self._start_fresh(channel, write, folder)
+            else:
+                pid = os.fork()
+                if pid == 0:
+                    os.close(read)
+                    self._become_worker(channel, write, nursery, folder)
+        except OSError as error:  # no process, no file, no space is left
+            for descriptor in (channel, *pipe):
+                os.close(descriptor)
+            self._tell(number, f"could not be started: {error.strerror}")
+            return
         os.close(channel)
         os.close(write)
         nursling = _Nursling(pid, read, folder)
@@ -281,14 +295,16 @@ class Nursery:
             os.close(nursling.output)
             nursling.output = -1
             del self._nurslings[number]
-            why = nursling.why or _why(os.waitstatus_to_exitcode(status), b"".join(nursling.tail))
-            note = {"died": number, "why": why}
-            with contextlib.suppress(OSError):
-                self._control.sendall(json.dumps(note).encode() + b"\n")
+            self._tell(number, nursling.why or _why(os.waitstatus_to_exitcode(status), b"".join(nursling.tail)))
+
+    def _tell(self, number: int, why: str) -> None:
+        with contextlib.suppress(OSError):
+            self._control.sendall(json.dumps({"died": number, "why": why}).encode() + b"\n")
 
 
 def _why(code: int, tail: bytes) -> str:
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+    name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
+    how = f"was killed by {name}" if code < 0 else f"exited with code {code}"
     words = " ".join(tail[-TAIL_BYTES:].decode("utf-8", "replace").split())
     start = words.find("Fatal Python error")  # then come the lines of the world, and ours last
     words = words[start : start + 500] if start >= 0 else words[-500:]

@@ -42,15 +42,15 @@ def adopt_orphans() -> None:
 
 def children(pid: int) -> list[int]:
     """Of a process, zombies too; empty where it is gone or the system does not tell."""
+    if not os.path.exists("/proc/self/task"):
+        return []
+    if not os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+        return _children_by_scan(pid)
     found: list[int] = []
-    try:
+    with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
                 found += map(int, file.read().split())
-    except FileNotFoundError:
-        return [] if not os.path.isdir(f"/proc/{pid}") or found else _children_by_scan(pid)
-    except OSError:
-        return found
     return found
 
 

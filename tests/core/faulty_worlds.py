@@ -197,6 +197,7 @@ FAULTS: dict[str, Callable[[Fault], None]] = {
     "segfault": lambda fault: ctypes.string_at(0),
     "abort": lambda fault: os.abort(),
     "exit": lambda fault: os._exit(0),
+    "late_signal": lambda fault: os.kill(os.getpid(), 40),
     "kill": lambda fault: os.kill(os.getpid(), signal.SIGKILL),
     "kill_parent_and_wait": lambda fault: hang(os.kill(os.getppid(), signal.SIGKILL)),
     "kill_group": lambda fault: os.killpg(0, signal.SIGKILL),

@@ -86,6 +86,7 @@ def test_worlds_whose_process_dies_fail_by_name(at):
         "abort": "the worker was killed by SIGABRT",
         "exit": "the worker exited with code 0",
         "kill": "the worker was killed by SIGKILL",
+        "late_signal": "the worker was killed by signal 40",
         "kill_group": "the worker was killed by SIGKILL",
         "close_all": "the worker ",
         "print": "the worker sent what is no answer",

@@ -318,3 +318,18 @@ def test_no_worker_outlives_a_parent_that_is_killed(tmp_path):
     parent.kill()
     parent.wait()
     assert [ends(pid) for pid in (worker, nursery, grandchild)] == [True] * 3
+
+
+def test_a_worker_that_cannot_be_started_is_told(tmp_path):
+    """Where its folder for temporary files cannot be made, say."""
+    source = f"""
+    import os, tempfile
+    from tests.core.worlds import Steps
+    class Env(Steps): pass
+    if os.getpid() != {os.getpid()}:
+        open(os.path.join(tempfile.gettempdir(), "1"), "w").close()
+    """
+    world = module_at(tmp_path / "filling_world.py", textwrap.dedent(source))
+    (trajectory,) = play(worlds.tasks(num=1), worlds.world(world.Env), tries=1)
+    words = "SimpleNamespace: the worker did not start: the worker could not be started: File exists"
+    assert trajectory.failure == words
