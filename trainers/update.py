@@ -112,24 +112,29 @@ class Updater:
     def _numbers(
         self, batch: Batch, stretches: list[Stretch], with_entropy: bool, probes: Sequence[Probe] = ()
     ) -> tuple[Tensor, Tensor]:
-        """Response tokens of some sequences: their places among N, and the rows of `token_numbers`, [2 + K, n]."""
+        """Response tokens of some sequences: their places among N, and the rows of `token_numbers`, [2 + K, n].
+
+        Those of which nothing but 0 can come are left out: the only id that was allowed has probability 1.
+        """
         device = self.device
         starts = [0]
         for stretch in stretches:
             starts.append(starts[-1] + len(stretch.ids))
         index = torch.cat([torch.arange(s.first_token, s.first_token + len(s.places)) for s in stretches])
-        predicted_at = torch.tensor(
-            [a + p - 1 for a, s in zip(starts, stretches, strict=False) for p in s.places], device=device
-        )
+        predicted_at = torch.tensor([a + p - 1 for a, s in zip(starts, stretches, strict=False) for p in s.places])
+        allowed = None if batch.allowed is None else batch.allowed.select(index)
+        if allowed is not None and not probes:
+            chosen = allowed.open(batch.target[index]).nonzero()[:, 0]
+            if len(chosen):  # the numbers of all others are 0, and so are their gradients
+                index, predicted_at, allowed = index[chosen], predicted_at[chosen], allowed.select(chosen)
         ids = torch.tensor([i for s in stretches for i in s.ids], device=device)
         positions = torch.cat([torch.arange(len(s.ids)) for s in stretches]).to(device)
         images: dict[str, Tensor] = {}
         if self.image_inputs is not None and any(s.images for s in stretches):
             images, positions = self.image_inputs(stretches)
         packed = Packed(ids, tuple(starts), positions, images)
-        hidden = hidden_states(self.module, packed, self.one_by_one)[predicted_at]
+        hidden = hidden_states(self.module, packed, self.one_by_one, at=predicted_at.to(device))
         head = causal_model(self.module).get_output_embeddings()
-        allowed = None if batch.allowed is None else batch.allowed.select(index).to(device)
         names = dict.fromkeys(name for probe in probes for name in probe.reads)
         numbers = token_numbers(
             hidden,
@@ -137,7 +142,7 @@ class Updater:
             head.bias,
             batch.target[index].to(device),
             temperature=self.temperature,
-            allowed=allowed,
+            allowed=None if allowed is None else allowed.to(device),
             with_entropy=with_entropy,
             probes=probes,
             given={name: getattr(batch.view, name)[index].to(hidden) for name in names},

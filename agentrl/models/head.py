@@ -6,6 +6,8 @@ With logits z = (W h + b) / tau, p = softmax(z), H = entropy, and incoming gradi
 
 so that neither pass holds more than two [chunk, V] buffers, which every chunk reuses. The backward rebuilds the logits.
 A probe reads further numbers of the same chunks; where it has a slope, that is added to d/dz in the same place.
+
+A token that was sampled among few ids has a softmax over these alone: only their logits are computed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +19,10 @@ from torch import Tensor
 
 _BLOCKED = -1e30
 """Logit of what the mask forbids: its probability is exactly 0, and 0 times it is 0, not nan."""
+_FEW = 8
+"""A token that was sampled among no more than this part of the vocabulary (an eighth) has few ids."""
+_ENTRIES = 4096
+"""Logits of single ids that are computed at a time."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,24 @@ class Allowed:
         row = torch.repeat_interleave(torch.arange(end - begin, device=counts.device), counts)
         return row, self.ids[self.starts[begin] : self.starts[end]], counts > 0
 
+    @property
+    def counts(self) -> Tensor:
+        """[N] int64: how many ids each token was sampled among; 0 where it was not constrained."""
+        return self.starts[1:] - self.starts[:-1]
+
+    def open(self, target: Tensor) -> Tensor:
+        """[N] bool: where another id could have been sampled; elsewhere log-prob and entropy are 0 whatever the model.
+
+        target: [N] int64, the ids that were sampled.
+        """
+        only = self.ids[self.starts[:-1].clamp(max=len(self.ids) - 1)] == target
+        return ~((self.counts == 1) & only)
+
     def select(self, index: Tensor) -> "Allowed":
         """The rows of some tokens.   index: [K] int64."""
-        counts = (self.starts[1:] - self.starts[:-1])[index]
+        counts = self.counts[index]
         starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        offset = torch.arange(int(starts[-1])) - torch.repeat_interleave(starts[:-1], counts)
+        offset = torch.arange(int(starts[-1]), device=counts.device) - torch.repeat_interleave(starts[:-1], counts)
         return Allowed(self.ids[torch.repeat_interleave(self.starts[index], counts) + offset], starts)
 
     def to(self, device: torch.device) -> "Allowed":
@@ -144,7 +163,7 @@ class _Head(torch.autograd.Function):
         return numbers
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, target, lse, entropy = ctx.saved_tensors
         reading: _Reading = ctx.reading
         first, second = log_softmax_buffers(hidden, len(weight), reading.chunk)
@@ -202,6 +221,66 @@ class _Reading:
         return found
 
 
+class _SingleLogits(torch.autograd.Function):
+    """Logits of some ids: z_m = W[ids_m] . h[rows_m].   hidden: [n, d].   rows, ids: [M].   Returns [M]."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, rows: Tensor, ids: Tensor, dtype: torch.dtype) -> Tensor:
+        out = hidden.new_empty(len(ids), dtype=dtype)
+        for i in range(0, len(ids), _ENTRIES):
+            here = slice(i, i + _ENTRIES)
+            out[here] = torch.linalg.vecdot(hidden[rows[here]].to(dtype), weight[ids[here]].to(dtype))
+        ctx.save_for_backward(hidden, weight, rows, ids)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, rows, ids = ctx.saved_tensors
+        grad_hidden = torch.zeros_like(hidden, dtype=grad.dtype)
+        grad_weight = torch.zeros_like(weight, dtype=grad.dtype) if ctx.needs_input_grad[1] else None
+        for i in range(0, len(ids), _ENTRIES):
+            here = slice(i, i + _ENTRIES)
+            g = grad[here, None]
+            grad_hidden.index_add_(0, rows[here], weight[ids[here]].to(grad.dtype).mul_(g))
+            if grad_weight is not None:
+                grad_weight.index_add_(0, ids[here], hidden[rows[here]].to(grad.dtype).mul_(g))
+        into_weight = None if grad_weight is None else grad_weight.to(weight.dtype)
+        return grad_hidden.to(hidden.dtype), into_weight, None, None, None
+
+
+def _among_few(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    temperature: float,
+    allowed: Allowed,
+    like: Tensor,
+) -> Tensor:
+    """Log-probability and entropy, [2, n], of tokens sampled among few ids, their own being one of these."""
+    counts = allowed.counts
+    rows = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    place = torch.arange(len(rows), device=counts.device) - torch.repeat_interleave(allowed.starts[:-1], counts)
+    z = _SingleLogits.apply(hidden, weight, rows, allowed.ids, like.dtype)
+    if bias is not None:
+        z = z + bias[allowed.ids]
+    blocked = z.new_full((len(counts), int(counts.max())), _BLOCKED)
+    logp = torch.log_softmax(blocked.index_put((rows, place), z / temperature), 1)
+    sampled = logp.new_zeros(len(counts), dtype=torch.int64)
+    own = allowed.ids == target[rows]
+    sampled[rows[own]] = place[own]
+    return torch.stack([logp.gather(1, sampled[:, None])[:, 0], -(logp.exp() * logp).sum(1)])
+
+
+def _has_few(allowed: Allowed, target: Tensor, vocabulary: int) -> Tensor:
+    """[N] bool: which tokens `_among_few` is for."""
+    counts = allowed.counts
+    rows = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    own = torch.zeros_like(counts, dtype=torch.bool)
+    own[rows[allowed.ids == target[rows]]] = True
+    return own & (counts <= max(1, vocabulary // _FEW))
+
+
 def token_numbers(
     hidden: Tensor,
     weight: Tensor,
@@ -223,6 +302,23 @@ def token_numbers(
     chunk: tokens at a time; 0: 256 on a CPU (stays near the cache), 2048 on a GPU.
     Returns [2 + K, N], K numbers of the probes in their order, in float32, or float64 for float64 weights.
     """
+    if allowed is not None and not probes:
+        few = _has_few(allowed, target, len(weight))
+        if bool(few.any()):
+            rest, own = (~few).nonzero()[:, 0], few.nonzero()[:, 0]
+            whole = token_numbers(
+                hidden[rest],
+                weight,
+                bias,
+                target[rest],
+                temperature=temperature,
+                allowed=allowed.select(rest) if len(rest) else None,
+                with_entropy=with_entropy,
+                chunk=chunk,
+            )
+            among = _among_few(hidden[own], weight, bias, target[own], temperature, allowed.select(own), whole)
+            among = among if with_entropy else torch.stack([among[0], torch.zeros_like(among[0])])
+            return whole.new_zeros(2, len(few)).index_copy(1, rest, whole).index_copy(1, own, among)
     chunk = chunk or (2048 if hidden.is_cuda else 256)
     reading = _Reading(temperature, allowed, with_entropy, chunk, tuple(probes), given or {})
     numbers: Tensor = _Head.apply(hidden.contiguous(), weight, bias, target, reading)

@@ -150,7 +150,8 @@ def test_the_closed_form_head_equals_the_plain_one() -> None:
     weight = torch.randn(50, 8, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(50, dtype=torch.float64, requires_grad=True)
     target = torch.randint(0, 50, (70,))
-    rows = [sorted({int(t), 1, 2}) if i % 2 else [] for i, t in enumerate(target)]
+    kinds = [(), (1, 2), range(20), (), range(0, 50, 2), ()]  # free, among few, among many, the only one
+    rows = [sorted({int(t), *kinds[i % 6]}) if i % 6 else [] for i, t in enumerate(target)]
     allowed = Allowed(torch.tensor([i for r in rows for i in r]), torch.tensor([0] + [len(r) for r in rows]).cumsum(0))
     blocked = torch.zeros(70, 50, dtype=torch.bool)
     for i, row in enumerate(rows):
