@@ -69,13 +69,15 @@ def hints_of_solution(actions: Sequence[str]) -> dict[str, list[str]]:
     """Three tiers of help from the actions that solve a task; none without actions.
 
     knowledge: their first words, each once. planning: each action without the words that hold a digit, so that kinds of
-    things stand for the things. solution: the actions themselves. Ours: the paper's hints are a larger model's.
+    things stand for the things. solution: the actions. One word, as the answer to a puzzle, is in the last alone.
+    Ours: the paper's hints are written by a larger model.
     """
     if not actions:
         return {}
-    kinds = list(dict.fromkeys(action.split()[0] for action in actions if action.split()))
-    plan = [" ".join(word for word in action.split() if not any(map(str.isdigit, word))) for action in actions]
-    return {"knowledge": kinds, "planning": plan, "solution": list(actions)}
+    told = [[word for word in action.split() if not any(map(str.isdigit, word))] for action in actions]
+    spoken = [words for words, action in zip(told, actions, strict=True) if words and len(action.split()) > 1]
+    kinds = list(dict.fromkeys(words[0] for words in spoken))
+    return {"knowledge": kinds, "planning": [" ".join(words) for words in spoken], "solution": list(actions)}
 
 
 def refuse_without_help(composition: Composition, world: Any, tasks: Sequence[Task]) -> None:

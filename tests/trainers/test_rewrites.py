@@ -124,6 +124,7 @@ def test_hints_go_from_kinds_of_action_to_the_plan_to_the_actions_in_cumulative_
     assert [hint.part for hint in ladder({"solution": ["a"]}, ("solution",), 4)] == [1]
     assert ladder({"trick": ["Look up."]}, ("trick",), 1)[0].text == "Hint: Look up."
     assert hints_of_solution([]) == {}
+    assert hints_of_solution(["13"]) == {"knowledge": [], "planning": [], "solution": ["13"]}  # an answer is no kind
 
 
 def test_a_worlds_own_hints_stand_before_those_made_of_its_solution() -> None:
