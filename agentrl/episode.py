@@ -214,7 +214,7 @@ class Episode:
         if not texts:
             raise WorldFailure(f"{self._task.env}: there is no admissible action")
         with boundary(PolicyFailure, "renderer"):
-            return self._stage.renderer.distinct_replies(tuple(texts))  # type: ignore[no-any-return]
+            return self._stage.renderer.distinct_replies(tuple(texts))
 
     async def _turn(self, view: View, request: Request) -> Ended | None:
         """Reply and step; the turn is on the trajectory once the world has answered."""
