@@ -147,7 +147,9 @@ async def under_the_runner(turns: int, episodes: int, workers: int) -> float:
         await runner.run([Job(task, task.id, 0) for task in panel[:workers]])  # the workers start
         begin = time.perf_counter()
         played = await runner.run([Job(task, task.id, 0) for task in panel[episodes:]])
-        return sum(len(t.turns) for t in played) / (time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+    assert all(t.ended in ("done", "turn_limit") for t in played), next(t.failure for t in played if t.failure)
+    return sum(len(t.turns) for t in played) / seconds
 
 
 def main() -> int:
