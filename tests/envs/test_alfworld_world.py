@@ -155,3 +155,23 @@ def test_the_banner_is_left_out_and_what_was_looked_into_is_told():
 def test_a_task_of_another_world_is_refused():
     with pytest.raises(ConfigError, match="not one of alfworld's"):
         alfworld.Env(NATIVE).reset(Task("guess", "guess-1", "train", 1))
+
+
+def test_generated_panels_are_as_long_as_the_official_ones():
+    counts = {split: len(alfworld.tasks(split, NATIVE)) for split in alfworld.SPLITS}
+    assert counts == {"train": 3553, "valid_seen": 140, "valid_unseen": 134}
+    assert alfworld.tasks("valid_seen", alfworld.Config(data="generated", num_valid=3)) == [
+        *alfworld.tasks("valid_seen", NATIVE)[:3]
+    ]
+
+
+def test_difficulty_is_by_task_type_and_the_same_for_official_games():
+    by_kind = {task.kind: task.difficulty for task in alfworld.tasks("valid_unseen", NATIVE)}
+    assert sorted(by_kind, key=by_kind.__getitem__)[0] == "look_at_obj_in_light" and len(by_kind) == 6
+    assert all(0 < difficulty < 1 for difficulty in by_kind.values()) and len({*by_kind.values()}) == 6
+    assert all(task.difficulty == by_kind[task.kind] for task in official("train"))
+
+
+def test_alfworld_data_may_hold_compact_files(monkeypatch):
+    monkeypatch.setenv("ALFWORLD_DATA", str(OFFICIAL))
+    assert [task.id for task in alfworld.tasks("valid_seen")] == [task.id for task in official("valid_seen")]
