@@ -1,6 +1,8 @@
 """Turns a name into the thing it stands for: one literal table a kind, entry points of others, `module:name`."""
 
 import importlib
+import os
+import sys
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -180,11 +182,13 @@ def names(kind: str) -> dict[str, str]:
 
 
 def load(kind: str, name: str) -> Any:
-    """The thing that a name stands for; `module:attribute` is imported as it is.
+    """The thing that a name stands for; `module:attribute` is imported as it is, from the current folder too.
 
     Raises UnknownName with the nearest name, or MissingDependency with the command that installs what is missing.
     """
     if ":" in name:
+        if os.getcwd() not in sys.path:  # behind all others, and only where somebody names a module of their own
+            sys.path.append(os.getcwd())
         return _import(kind, name, name)
     own = TABLES[kind].get(_canonical(name))
     if own is not None:  # before the entry points of everything that is installed are read

@@ -1,4 +1,4 @@
-"""Writes the reference pages of docs/ anew, from the code: what every name stands for, and what can be set."""
+"""Writes the reference pages of docs/ anew, from the code: every name, what can be set, every paper and its numbers."""
 
 import dataclasses
 import sys
@@ -10,6 +10,8 @@ from agentrl.cli.documentation import first_line
 from agentrl.settings import field_help
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+if str(DOCS.parent) not in sys.path:  # run as a file, it sees its own folder alone
+    sys.path.insert(0, str(DOCS.parent))
 KINDS = {
     "env": ("Worlds", "`agentrl train --env NAME`; settings under `env_settings`."),
     "algorithm": ("Algorithms", "`--algo NAME`: each stands for its composition, which `agentrl explain NAME` shows."),
@@ -84,9 +86,13 @@ def configuration_page(page: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Page -> what it must hold."""
+    from make.papers import papers_page
+    from tests.golden.verdicts import recorded
+
     configuration = DOCS / "configuration.md"
     return {
         DOCS / "names.md": names_page(),
+        DOCS / "papers.md": papers_page(recorded()),
         configuration: configuration_page(
             configuration.read_text(encoding="utf-8") if configuration.exists() else "# Configuration"
         ),
@@ -94,6 +100,9 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> int:
+    from tests.golden import verdicts
+
+    verdicts.write()
     for page, text in pages().items():
         changed = not page.exists() or page.read_text(encoding="utf-8") != text
         page.write_text(text, encoding="utf-8")

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     kind = _kind_of(args.name)
     value = load(kind, args.name)
-    lines = _algorithm(value) if kind == "algorithm" else _thing(kind, args.name, value)
+    lines = _algorithm(args.name, value) if kind == "algorithm" else _thing(kind, args.name, value)
     for line in lines:
         write(line)
     return 0
@@ -44,7 +44,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _kind_of(name: str) -> str:
     if ":" in name:
-        return "algorithm" if hasattr(load("algorithm", name), "surrogate") else "part"
+        value = load("part", name)
+        for kind, member in (("algorithm", "surrogate"), ("part", "bind"), ("curriculum", "draw")):
+            if hasattr(value, member):
+                return kind
+        raise UnknownName(f"{name!r} is {type(value).__name__}; explain takes an Algorithm, a Part or a curriculum")
     everything: set[str] = {"settings"}
     for kind in KINDS:
         table = names(kind)
@@ -54,13 +58,13 @@ def _kind_of(name: str) -> str:
     raise UnknownName(f"unknown name {name!r}{nearest(name, everything)} (agentrl list)")
 
 
-def _algorithm(algorithm: Any) -> list[str]:
+def _algorithm(name: str, algorithm: Any) -> list[str]:
     from agentrl.composition import compose
     from agentrl.config import RunConfig
 
-    composition = compose(RunConfig(algo=algorithm.name))
+    composition = compose(RunConfig(algo=name))
     lines = [algorithm.name, f"citation      {algorithm.citation}", ""]
-    text = inspect.getdoc(_module_of(algorithm, names("algorithm").get(algorithm.name, ""))) or ""
+    text = inspect.getdoc(_module_of(algorithm, names("algorithm").get(name.replace("_", "-"), name))) or ""
     lines += [*text.splitlines(), ""]
     return lines + composition_lines(composition, text)
 
@@ -115,6 +119,10 @@ def _thing(kind: str, name: str, value: Any) -> list[str]:
     of_module = inspect.getdoc(_module_of(value, path)) or ""
     own = (inspect.getdoc(value) or "") if isinstance(value, type) else ""
     lines += ["", *of_module.splitlines(), *(["", *own.splitlines()] if own else [])]
+    if kind == "curriculum":
+        ours = ours_of(of_module)
+        lines += ["", f"citation  {getattr(value, 'citation', '') or '-'}"]
+        lines += [f"{'ours' if i == 0 else '':9} {said}" for i, said in enumerate(ours or ["-"])]
     if kind == "part":
         lines += _part(value, path, of_module)
     cls = _settings_class(kind, value)
@@ -133,9 +141,9 @@ def _part(part: Any, path: str, text: str) -> list[str]:
         lines += ["", name, *(f"    {line}".rstrip() for line in said.splitlines())]
     config = part.config() if part.config is not None else None
     needs = [*part.needs, *dict.fromkeys(read_of(part, config))]
-    cited = sorted(
-        {value.citation for value in vars(_module_of(part, path)).values() if getattr(value, "citation", "")}
-    )
+    beside = vars(_module_of(part, path)).values()
+    of_file = {v.citation for v in beside if hasattr(v, "surrogate") and not isinstance(v, type)}  # its algorithms'
+    cited = [part.citation] if part.citation else sorted(of_file)
     couples = part.couples(config) if callable(part.couples) else part.couples
     lines += ["", f"kind       {part.kind}", f"needs      {', '.join(needs) or '-'}"]
     if part.kind in ("surrogate", "regulariser"):
@@ -174,15 +182,18 @@ def mathematics(bind: Any) -> list[tuple[str, str]]:
     waiting, seen = [bind], set()
     while waiting:
         function = waiting.pop(0)
-        for name in getattr(getattr(function, "__code__", None), "co_names", ()):
-            called = function.__globals__.get(name)
+        code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None) or ()
+        met = [function.__globals__.get(name) for name in getattr(code, "co_names", ())]
+        for called in (*met, *(cell.cell_contents for cell in cells)):
             if not inspect.isfunction(called) or called in seen or not _same_room(called, bind):
                 continue
             seen.add(called)
-            if name.startswith("_") or "view" in inspect.signature(called).parameters:
+            if called.__name__.startswith("_") or "view" in inspect.signature(called).parameters:
                 waiting.append(called)
             elif called.__doc__:
-                found[f"{name}({', '.join(inspect.signature(called).parameters)})"] = inspect.getdoc(called) or ""
+                found[f"{called.__name__}({', '.join(inspect.signature(called).parameters)})"] = (
+                    inspect.getdoc(called) or ""
+                )
     return list(found.items())
 
 

@@ -1,5 +1,7 @@
 """A name stands for a thing; what is not there is told with the nearest name."""
 
+import sys
+
 import pytest
 
 from agentrl import registry
@@ -14,7 +16,7 @@ def test_an_underscore_is_as_good_as_a_hyphen():
     ("kind", "name", "message"),
     [
         ("env", "alfword", "unknown environment 'alfword'; did you mean 'alfworld'? (agentrl list envs)"),
-        ("algorithm", "gpro", "unknown algorithm 'gpro'; did you mean 'grpo'? (agentrl list algos)"),
+        ("algorithm", "grpoo", "unknown algorithm 'grpoo'; did you mean 'grpo'? (agentrl list algos)"),
         ("memory", "xxxxxxx", "unknown memory 'xxxxxxx' (agentrl list memories)"),
         ("env", "no.such.module:World", "env 'no.such.module:World': there is no module 'no'"),
         ("part", "agentrl.errors:Nothing", "part 'agentrl.errors:Nothing': module 'agentrl.errors' has no 'Nothing'"),
@@ -45,3 +47,13 @@ def test_third_parties_add_names_by_entry_points(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     assert "my-memory" in registry.names("memory")
     assert registry.load("memory", "my-memory") is UnknownName
+
+
+def test_a_module_of_the_current_folder_is_found_when_it_is_named(tmp_path, monkeypatch):
+    (tmp_path / "beside_the_script.py").write_text("PART = 1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    registry.load("part", "group-norm")
+    assert str(tmp_path) not in sys.path
+    assert registry.load("part", "beside_the_script:PART") == 1
+    assert sys.path[-1] == str(tmp_path)

@@ -102,6 +102,8 @@ class Result:
     difference: float
     """Largest |got - expected| / (|expected| + atol / rtol) over all outputs; inf where a number was not one."""
     passed: bool
+    tolerance: float
+    """The widest that one of its outputs is allowed."""
 
 
 def relative_difference(got: Any, expected: Any, rtol: float, atol: float) -> float:
@@ -138,4 +140,5 @@ def _result(algo: str, case: str, checks: list[Check], rtol: float, atol: float)
         allowed, floor = check.rtol or rtol, check.atol or atol
         difference = relative_difference(check.got, check.expected, allowed, floor)
         differences.append((difference, difference <= allowed))
-    return Result(algo, case, max(d for d, _ in differences), all(ok for _, ok in differences))
+    widest = max(check.rtol or rtol for check in checks)
+    return Result(algo, case, max(d for d, _ in differences), all(ok for _, ok in differences), widest)

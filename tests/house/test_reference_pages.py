@@ -10,7 +10,7 @@ def pages():
     return docs.pages()
 
 
-@pytest.mark.parametrize("page", ["names.md", "configuration.md"])
+@pytest.mark.parametrize("page", ["names.md", "papers.md", "configuration.md"])
 def test_a_reference_page_is_what_the_code_says(pages, page):
     path = docs.DOCS / page
     assert path.read_text(encoding="utf-8") == pages[path], "run: make docs"

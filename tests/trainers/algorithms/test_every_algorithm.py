@@ -1,10 +1,12 @@
 """Every registered algorithm on a small real model: what must hold of any of them, for any batch (R7, R9).
 
-An algorithm that is registered later is tested here without a line of its own.
+An algorithm that is registered later, by an installed package too, is tested here without a line of its own, as are
+those that the environment variable AGENTRL_ALGORITHMS names as `module:ATTRIBUTE`.
 """
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -16,7 +18,7 @@ from torch import Tensor
 
 from agentrl.config import TrainerConfig
 from agentrl.models.head import Probe
-from agentrl.registry import TABLES, load
+from agentrl.registry import load, names
 from agentrl.trainers.batch import Batch, build_batch
 from agentrl.trainers.composition import Composition, compose
 from agentrl.trainers.optimiser import Optimiser
@@ -28,7 +30,7 @@ from tests.models import tiny_model
 from tests.trainers.episodes import random_trajectories
 
 VOCAB = 24
-ALGORITHMS = tuple(TABLES["algorithm"])
+ALGORITHMS = (*names("algorithm"), *os.environ.get("AGENTRL_ALGORITHMS", "").split())
 CUTS: Mapping[str, Mapping[str, Any]] = {
     "a sequence a pass": {"micro_batch_tokens": 1},
     "two passes": {"two_passes": True, "micro_batch_tokens": 30},

@@ -7,6 +7,7 @@ import pytest
 
 from tests.golden import __main__ as command
 from tests.golden.compare import RUNNERS, compare
+from tests.golden.verdicts import recorded
 
 FOLDER = Path(__file__).parents[2] / "golden"
 FILES = sorted(FOLDER.rglob("*.json"))
@@ -17,6 +18,11 @@ def test_every_golden_case_is_reproduced(path):
     results = compare(path)
     assert results
     assert [result for result in results if not result.passed] == []
+    name = str(path.relative_to(FOLDER))
+    assert name in recorded(), "run: make docs"
+    verdict = recorded()[name]
+    assert verdict.cases == len(results), "run: make docs"
+    assert max(result.difference for result in results) <= verdict.difference, "run: make docs"
 
 
 def test_there_is_a_golden_file_for_everything_that_can_be_run():
