@@ -156,7 +156,7 @@ def _part(part: Any, path: str, text: str) -> list[str]:
 
 def ours_of(text: str) -> list[str]:
     """The sentences of a docstring that say what is ours and no paper's."""
-    prose = " ".join(line.strip() for line in text.split("\n") if not line.startswith("    "))
+    prose = " ".join(" ".join(line for line in text.split("\n") if not line.startswith("    ")).split())
     sentences = re.split(r"(?<=[.:]) (?=[A-Z`])", prose)
     return [sentence.strip() for sentence in sentences if re.search(r"\bours\b", sentence, re.IGNORECASE)]
 
