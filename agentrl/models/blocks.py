@@ -292,6 +292,26 @@ def _projected(
     return tuple(p[0] for p in pairs), value, tuple(p[1] for p in pairs), queried
 
 
+def projected(shape: Shape, layer: Layer, n: Tensor, turn: Turn, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries of all tokens, or of the `rows` alone, keys and values, turned: each [.., its heads, e]. No gradient.
+
+    n: [T, d], normed.   turn: of all T tokens.   rows: [A] places in the stream.
+    """
+    asked = None if rows is None else Asked(rows, (), ())
+    qk, value, _, _ = _projected(shape, layer, n, asked)
+    query, key = _turned(shape, layer, qk, turn, asked)
+    return query, key, value.unflatten(1, (-1, shape.width))
+
+
+def mlp(shape: Shape, layer: Layer, x: Tensor, context: Tensor) -> Tensor:
+    """What comes after the attention. No gradient.   x: [T, d].   context: [T, heads e].   Returns [T, d]."""
+    middle = torch.addmm(x, context, layer.out.T)
+    if layer.out_bias is not None:
+        middle.add_(layer.out_bias)
+    gate, up = (normed(middle, shape.eps)[0] @ layer.gate_up.T).chunk(2, -1)
+    return torch.addmm(middle, nn.functional.silu(gate).mul_(up), layer.down.T)
+
+
 def _head_norms(shape: Shape, layer: Layer, asked: Asked | None) -> list[Tensor | None]:
     norms = layer.head_norms
     if asked is None:

@@ -6,6 +6,7 @@ there, those of like length are batched. Slots stand in pools by capacity, so th
 nor cost the time of long ones; a slot that outgrows its pool moves to the next.
 """
 
+import dataclasses
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from agentrl.models.forward import attention, causal_model
+from agentrl.models.blocks import Layer, Turn, layer_weights, mlp, normed, projected
+from agentrl.models.forward import attention, causal_model, closed_form
 
 SLOTS = "agentrl-slots"
 """Name under which the attention function is registered with transformers."""
@@ -29,8 +31,8 @@ _active = threading.local()
 
 
 def capacity_for(length: int) -> int:
-    """Tokens a slot has room for when it must hold `length`: the next of few sizes, at most half more, or 127."""
-    grain = 128
+    """Tokens a slot has room for when it must hold `length`: the next of few sizes, at most half more, or 511."""
+    grain = 512
     while grain * 4 < length:
         grain *= 2
     return -(-length // grain) * grain
@@ -159,8 +161,8 @@ class _Group:
     """B, Q, S."""
     place: Tensor | None
     """[tokens] place of each token among the B Q queries; None: one after the other."""
-    write_to: Tensor
-    """[kv heads * tokens] place of each new key in the pool's flat [rows * kv heads * capacity]."""
+    write_to: Tensor | None
+    """[kv heads * tokens] place of each new key in the pool's flat [rows * kv heads * capacity]; None: it is there."""
     positions: Tensor
     """[B, Q] position of each query; padding and rows that stand idle have position 0 or more."""
     fresh: bool
@@ -182,16 +184,23 @@ class _Group:
             self.masks[window] = bias[:, None]
         return self.masks[window]
 
+    def write(self, layer: int, key: Tensor, value: Tensor) -> None:
+        """Put the group's new keys and values where they are kept.   key, value: [1, kv heads, T, e]."""
+        if self.write_to is None:
+            return
+        stream, width = slice(self.begin, self.end), key.shape[3]
+        for buffer, new in zip(self.pool.layer(layer, key), (key, value), strict=True):
+            buffer.view(-1, width).index_copy_(0, self.write_to, new[0, :, stream].reshape(-1, width))
+
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """Write the new keys and values, and attend to all.
 
         query: [1, heads, T, e].   key, value: [1, kv heads, T, e].   Returns [tokens of the group, heads, e].
         """
+        self.write(layer, key, value)
         heads, kv_heads, width = query.shape[1], key.shape[1], query.shape[3]
         keys, values = self.pool.layer(layer, key)
         stream = slice(self.begin, self.end)
-        keys.view(-1, width).index_copy_(0, self.write_to, key[0, :, stream].reshape(-1, width))
-        values.view(-1, width).index_copy_(0, self.write_to, value[0, :, stream].reshape(-1, width))
         batch, num_queries, num_keys = self.size
         queries = query[0, :, stream].transpose(0, 1)
         if self.place is not None:
@@ -274,6 +283,9 @@ class SlotDecoder:
         self.pools = SlotPools()
         self.windowed: set[int] = set()
         """Layers that were seen to attend to a window."""
+        self.shape = closed_form(module)
+        """Of layers that are run as they are written out in `blocks`; None: by the model's own forward."""
+        self._layers: list[Layer] = []
 
     def limit(self, wanted: int, length: int) -> int:
         """How many slots of `length` tokens to keep: as many as wanted, on a GPU as many as its memory allows."""
@@ -288,6 +300,7 @@ class SlotDecoder:
     def drop(self) -> None:
         """Forget all keys and values, memory included. The slots in use must be emptied by their owner."""
         self.pools = SlotPools()
+        self._layers = []
 
     def free(self, slot: Slot) -> None:
         self.pools.free(slot)
@@ -316,12 +329,56 @@ class SlotDecoder:
                 groups.append(self._group(members, begin, starts[one], counts[one], offset[begin:end], fresh))
                 first = last
         ids = torch.tensor([i for k in order for i in pieces[k].ids], device=self.device)
-        hidden = self._forward(groups, ids, torch.from_numpy(positions).to(self.device))
-        for piece in pieces:
-            piece.slot.ids.extend(piece.ids)
+        placed = torch.from_numpy(positions).to(self.device)
         last_token = np.empty(len(order), dtype=np.int64)
         last_token[order] = ends - 1
-        return hidden[torch.from_numpy(last_token).to(self.device)]
+        if self.shape is None or _watched(causal_model(self.module).base_model):
+            hidden = self._forward(groups, ids, placed)[torch.from_numpy(last_token).to(self.device)]
+        else:
+            by_row = sorted(range(len(pieces)), key=lambda i: (keys[i][0], pieces[i].slot.row))
+            finals = self._finals([pieces[i] for i in by_row])
+            found = self._closed(groups, finals, ids, placed, torch.from_numpy(last_token[by_row]))
+            hidden = torch.empty_like(found).index_copy_(0, torch.tensor(by_row), found)
+        for piece in pieces:
+            piece.slot.ids.extend(piece.ids)
+        return hidden
+
+    def _finals(self, pieces: list[Piece]) -> list[_Group]:
+        """The last token of every piece, a group a pool: all that the last layer is asked for.   pieces: by row."""
+        groups, first = [], 0
+        for last in range(1, len(pieces) + 1):
+            if last == len(pieces) or pieces[last].slot.pool is not pieces[first].slot.pool:
+                members = pieces[first:last]
+                starts = np.array([len(p.slot.ids) + len(p.ids) - 1 for p in members])
+                ones = np.ones_like(starts)
+                group = self._group([p.slot for p in members], first, starts, ones, np.zeros_like(starts), False)
+                groups.append(dataclasses.replace(group, write_to=None))
+                first = last
+        return groups
+
+    def _closed(
+        self, groups: list[_Group], finals: list[_Group], ids: Tensor, positions: Tensor, ends: Tensor
+    ) -> Tensor:
+        """The pass in closed form.   ends: [P] places in the stream.   Returns [P, d] of these."""
+        shape, base = self.shape, causal_model(self.module).base_model
+        assert shape is not None
+        if not self._layers:
+            self._layers = [layer_weights(shape, layer) for layer in base.layers]
+        x: Tensor = base.embed_tokens(ids)
+        turn = Turn.of(base, x, positions)
+        for number, layer in enumerate(self._layers):
+            rows = ends if number == len(self._layers) - 1 else None
+            parts = projected(shape, layer, normed(x, shape.eps)[0], turn, rows)
+            query, key, value = (part.transpose(0, 1)[None] for part in parts)
+            if rows is not None:
+                for group in groups:
+                    group.write(number, key, value)
+                x = x[rows]
+            asked = groups if rows is None else finals
+            context = [group.attend(number, query, key, value, shape.scale, None) for group in asked]
+            x = mlp(shape, layer, x, (context[0] if len(context) == 1 else torch.cat(context)).flatten(1))
+        hidden: Tensor = base.norm(x)
+        return hidden
 
     def _forward(self, groups: list[_Group], ids: Tensor, positions: Tensor) -> Tensor:
         _active.groups, _active.windowed = groups, self.windowed
@@ -368,6 +425,11 @@ class SlotDecoder:
 
     def _tensor(self, array: Any) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def _watched(model: Any) -> bool:
+    """Does anyone listen to the model's own forward."""
+    return bool(model._forward_hooks or model._forward_pre_hooks)
 
 
 class PlainDecoder:

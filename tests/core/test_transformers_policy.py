@@ -283,7 +283,7 @@ def test_released_episodes_free_their_slots():
         await asyncio.gather(*(episode(policy, number, turns=2, played=[]) for number in range(6)))
         await policy.generate(request([0, 5], "last", max_new_tokens=1))  # the thread has seen every release before
         engine = policy._engine
-        assert list(engine.slots) == ["last"] and list(engine.decoder.pools.pools) == [128]
+        assert list(engine.slots) == ["last"] and list(engine.decoder.pools.pools) == [512]
         await policy.close()
 
     asyncio.run(run())
