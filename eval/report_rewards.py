@@ -53,8 +53,8 @@ def _components(cliff: PolicyCliff) -> Rows:
     rows = [
         (
             f"part {name}",
-            f"weight {weight:g}, {percent(conflict.share[name])} of the advantage; a weight {percent(REWEIGHTED)} higher "
-            f"or lower changes the order of {percent(conflict.flips[name])} of the pairs",
+            f"weight {weight:g}, {percent(conflict.share[name])} of the advantage; a weight {percent(REWEIGHTED)} "
+            f"higher or lower changes the order of {percent(conflict.flips[name])} of the pairs",
         )
         for name, weight in conflict.weights.items()
     ]

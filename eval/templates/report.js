@@ -52,21 +52,55 @@
   const when = (step) => (step < 0 ? "while learning" : index.steps.length < 2 ? "judged" : step === 0 ? "before training" : `after step ${step}`);
   const unpacked = new Map();
 
+  async function unpack(number) {
+    const packed = atob($(`piece-${number}`).textContent), bytes = new Uint8Array(packed.length);
+    for (let at = 0; at < packed.length; at++) bytes[at] = packed.charCodeAt(at);
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
   async function piece(number) {
     if (unpacked.has(number)) return unpacked.get(number);
-    const packed = Uint8Array.from(atob($(`piece-${number}`).textContent), (c) => c.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const text = await new Response(stream).text();
-    const found = { episodes: JSON.parse(text), text: null };
+    const found = await unpack(number);
     unpacked.set(number, found);
     if (unpacked.size > 30) unpacked.delete(unpacked.keys().next().value);
     return found;
   }
+
+  // ---- the texts that are searched: piece by piece, kept in lower case as far as there is room
+  const MAX_HELD = 6e7, AHEAD = 3, SLICE = 25, SHOW_EVERY = 300; // characters, pieces, milliseconds twice
+  const texts = new Map();
+  let held = 0, full = false;
   const textOf = (episode) => {
     const parts = [episode.task, episode.kind, episode.failure, episode.first];
     for (const turn of episode.turns) parts.push(turn.a, turn.r, turn.s, turn.p);
     return parts.filter(Boolean).join("\n").toLowerCase();
   };
+
+  function textsOf(number) {
+    let found = texts.get(number);
+    if (!found) {
+      found = unpack(number).then((episodes) => episodes.map(textOf));
+      texts.set(number, found);
+      found.then((list) => {
+        const size = list.reduce((sum, text) => sum + text.length, 0);
+        full ||= held + size > MAX_HELD;
+        if (full) texts.delete(number);
+        else held += size;
+      }, () => texts.delete(number));
+    }
+    return found;
+  }
+  const idle = () => new Promise((go) => (window.requestIdleCallback ? requestIdleCallback(() => go()) : setTimeout(go, 50)));
+  let readingAhead = false;
+  async function readAhead() {
+    if (readingAhead) return;
+    readingAhead = true;
+    for (let number = 0; number * index.piece < index.rows.length && !full; number++) {
+      if (texts.has(number)) continue;
+      await idle();
+      await textsOf(number);
+    }
+  }
 
   const form = $("filters"), list = $("list"), PAGE = 50;
   const short = (text) => (String(text).length > 40 ? `${String(text).slice(0, 39)}…` : text);
@@ -92,24 +126,44 @@
     );
   }
   const failed = (error) => { $("count").textContent = `The episodes could not be unpacked here: ${error.message}`; };
+  /* Rows whose text holds what is looked for, shown as they are found; null where another question was asked meanwhile. */
+  async function search(rows, text, turn) {
+    const wanted = new Map(), found = [];
+    for (const row of rows) {
+      const number = Math.floor(place.get(row[KEY]) / index.piece);
+      if (!wanted.has(number)) wanted.set(number, []);
+      wanted.get(number).push(row);
+    }
+    const numbers = [...wanted.keys()];
+    let since = performance.now(), told = since, drawn = -1;
+    for (const [at, number] of numbers.entries()) {
+      for (const next of numbers.slice(at, at + AHEAD)) textsOf(next);
+      const list = await textsOf(number);
+      if (turn !== asked) return null;
+      for (const row of wanted.get(number)) if (list[place.get(row[KEY]) % index.piece].includes(text)) found.push(row);
+      const now = performance.now();
+      if (now - told > SHOW_EVERY) {
+        told = now;
+        shown = found;
+        if (drawn < limit && drawn !== found.length) draw();
+        drawn = found.length;
+        $("count").textContent = `searching: ${found.length.toLocaleString("en")} found in ${Math.floor((100 * at) / numbers.length)} %`;
+      }
+      if (now - since > SLICE) {
+        await new Promise((go) => setTimeout(go));
+        if (turn !== asked) return null;
+        since = performance.now();
+      }
+    }
+    return found;
+  }
   async function filter() {
     const turn = ++asked, text = form.elements.text.value.trim().toLowerCase();
-    let rows = index.rows.filter(fits);
-    if (text) {
-      const found = [];
-      for (let number = 0; number * index.piece < index.rows.length; number++) {
-        const inside = rows.filter((row) => Math.floor(place.get(row[KEY]) / index.piece) === number);
-        if (!inside.length) continue;
-        $("count").textContent = `searching, ${found.length} found`;
-        const held = await piece(number);
-        if (turn !== asked) return;
-        held.text ??= held.episodes.map(textOf);
-        for (const row of inside) if (held.text[place.get(row[KEY]) % index.piece].includes(text)) found.push(row);
-      }
-      rows = found;
-    }
-    shown = rows;
     limit = PAGE;
+    let rows = index.rows.filter(fits);
+    if (text) rows = await search(rows, text, turn);
+    if (turn !== asked) return;
+    shown = rows;
     draw();
   }
   function draw() {
@@ -137,8 +191,9 @@
   let waiting;
   form.addEventListener("input", (event) => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => filter().catch(failed), event.target.name === "text" ? 200 : 0);
+    waiting = setTimeout(() => filter().catch(failed), event.target.name === "text" ? 150 : 0);
   });
+  form.elements.text.addEventListener("focus", () => readAhead().catch(() => {}));
   form.addEventListener("submit", (event) => event.preventDefault());
 
   // ---- one episode
@@ -168,7 +223,7 @@
     if (number === undefined) return missing(key);
     open = key;
     const row = index.rows[number];
-    const episode = (await piece(Math.floor(number / index.piece))).episodes[number % index.piece];
+    const episode = (await piece(Math.floor(number / index.piece)))[number % index.piece];
     if (open !== key) return;
     $("reader-title").textContent = episode.task;
     const facts = $("reader-facts");

@@ -107,6 +107,19 @@ def test_a_report_says_the_same_in_html_markdown_and_json(run):
     assert "unheard_of" in page and "Lost before, won after" in page
 
 
+def test_what_the_reward_leaves_open_is_in_all_three(tmp_path):
+    learned = [episode("task-0", ["look"] * 2), episode("task-0", ["look"] * 9)]
+    run = write_run(tmp_path / "run", {0: panel("10")}, train_records(1, success=0.5), learned=learned)
+    page = write_report(run).read_text(encoding="utf-8")
+    numbers = json.loads((run / "report.json").read_text(encoding="utf-8"))["cliff"]
+    assert (numbers["solved"], numbers["tied"], numbers["spread"]["turns"]["mean"]) == (1, 1, 5.5)
+    assert numbers["shifts"]["length"]["bound"]["0"] is None  # infinite, which JSON does not have
+    for text in (page, (run / "report.md").read_text(encoding="utf-8")):
+        assert "turns among the best" in text and "5.5 ± 3.5" in text and "50 % hard" in text
+    plain = write_run(tmp_path / "plain", {0: panel("10")}, train_records(1, success=0.5))
+    assert 'id="rewards"' not in write_report(plain).read_text(encoding="utf-8")
+
+
 def test_every_episode_is_in_the_page_and_can_be_unpacked(run):
     page = write_report(run).read_text(encoding="utf-8")
     packed = re.findall(r'id="piece-\d+">([^<]*)<', page)

@@ -1,5 +1,6 @@
 """The page in a real browser, with the network off: nothing runs that is not its own, nothing leaves it, it works."""
 
+import itertools
 import time
 
 import pytest
@@ -10,24 +11,27 @@ from tests.eval.test_report import hostile_run
 from tests.programs import needs_program
 
 WIDTHS = {"desktop": 1280, "phone": 390}
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-extensions"]
 
 
 @pytest.fixture(scope="module")
 def browser():
+    """One for all tests of this file: each opens pages of its own in it."""
     program = needs_program("chromium-headless-shell")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
-        yield play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield play.chromium.launch(executable_path=program, args=FLAGS)
 
 
 @pytest.fixture
 def opened(browser):
     """Opens a page offline; at the end, that it said nothing on its console and asked nobody for anything."""
-    said, asked = [], []
+    said, asked, contexts = [], [], []
 
     def open_page(path, fragment="", **options):
-        page = browser.new_context(offline=True, **options).new_page()
+        contexts.append(browser.new_context(offline=True, **options))
+        page = contexts[-1].new_page()
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
@@ -37,6 +41,8 @@ def opened(browser):
         return page
 
     yield open_page
+    for context in contexts:
+        context.close()
     assert said == [] and all(url.startswith(("file://", "data:")) for url in asked) and len(asked) <= 2
 
 
@@ -51,16 +57,22 @@ def page_of_a_run(tmp_path_factory):
         episode("task-3", success=False, ended="turn_limit"),
         episode("long-0", ["take the needle"] * 12, seen="haystack"),
     ]
+    learned = [episode("task-0", ["look"] * 2), episode("task-0", ["look"] * 9)]
     folder = tmp_path_factory.mktemp("report") / "run"
     train = train_records(4, success=[0.1, 0.2, 0.4, 0.5], entropy=[1.0, 0.9, 0.8, 0.7])
-    return write_report(write_run(folder, {0: before, 4: after}, train))
+    return write_report(write_run(folder, {0: before, 4: after}, train, learned=learned))
+
+
+@pytest.fixture(scope="module")
+def hostile_page(tmp_path_factory):
+    return write_report(hostile_run(tmp_path_factory.mktemp("hostile") / "run"))
 
 
 def test_the_page_can_be_clicked_through(opened, page_of_a_run):
     page = opened(page_of_a_run)
-    assert page.inner_text("#count") == "10 of 10 episodes; 5 won"
+    assert page.inner_text("#count") == "11 of 11 episodes; 6 won"
     page.select_option("select[name=state]", label="lost")
-    assert page.inner_text("#count").startswith("5 of 10")
+    assert page.inner_text("#count").startswith("5 of 11")
     page.click("#list li:first-child a")
     page.wait_for_selector("dialog[open] .turn")
     assert "lost" in page.inner_text("#reader-facts")
@@ -74,7 +86,7 @@ def test_the_page_can_be_clicked_through(opened, page_of_a_run):
 def test_text_is_found_in_what_was_seen_and_done(opened, page_of_a_run):
     page = opened(page_of_a_run)
     page.fill("input[name=text]", "THE NEEDLE")
-    page.wait_for_selector("#count:text('1 of 10')")
+    page.wait_for_selector("#count:text-matches('^1 of 11')")
     page.click("#list a")
     page.wait_for_selector("dialog[open] .turn")
     page.click("#other")
@@ -105,31 +117,40 @@ def test_the_essentials_can_be_read_without_javascript(opened, page_of_a_run):
     assert not page.is_visible("#filters")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
-def test_nothing_is_wider_than_the_window(opened, tmp_path, width, scheme):
-    page = opened(
-        write_report(hostile_run(tmp_path / "run")), viewport={"width": width, "height": 800}, color_scheme=scheme
-    )
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.click("#list li:first-child a")
-    page.wait_for_selector("dialog[open] .turn")
-    assert page.evaluate("document.querySelector('dialog').scrollWidth") <= width
+def test_nothing_is_wider_than_the_window(opened, hostile_page):
+    page = opened(hostile_page)
+    for scheme, (name, width) in itertools.product(("light", "dark"), WIDTHS.items()):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, scheme)
+        page.click("#list li:first-child a")
+        page.wait_for_selector("dialog[open] .turn")
+        assert page.evaluate("document.querySelector('dialog').scrollWidth") <= width, (name, scheme)
+        page.click("#shut")
 
 
-def test_what_a_hostile_world_says_does_not_run(opened, tmp_path):
-    page = opened(write_report(hostile_run(tmp_path / "run")))
+def test_what_a_hostile_world_says_does_not_run(opened, hostile_page):
+    page = opened(hostile_page)
     title = page.title()
     assert "alert(1)" in title and page.evaluate("document.querySelectorAll('img, main script').length") == 0
     for number in range(12):
         page.evaluate(f"location.hash = '#episode-2-{number}'")
-        page.wait_for_selector("dialog[open] .turn")
+        page.wait_for_selector(f"dialog[open] #reader-title:text-matches(' {number}$')")
         assert page.evaluate("document.querySelectorAll('dialog :is(img, script)').length") == 0
     assert page.title() == title
 
 
+def test_what_the_reward_leaves_open_unfolds_and_leads_to_its_episode(opened, page_of_a_run):
+    page = opened(page_of_a_run)
+    page.click("#rewards summary")
+    assert "5.5 ± 3.5" in page.inner_text("#rewards")
+    page.click(".finding:has-text('leaves the way open') a")
+    page.wait_for_selector("dialog[open] .turn")
+    assert "while learning · easy · 9 turns" in page.inner_text("#reader-facts")
+
+
 @pytest.mark.slow
-def test_five_thousand_episodes_open_quickly(opened, tmp_path):
+def test_five_thousand_episodes_open_quickly_and_are_searched_while_one_types(opened, tmp_path):
     words = [f"you see a drawer {n} and a shelf {n * 7 % 13}" for n in range(12)]
     played = [episode(f"task-{n}", words, texts=words, success=n % 2 == 0) for n in range(5000)]
     path = write_report(write_run(tmp_path / "run", {0: played}, train_records(1, success=0.5)))
@@ -138,3 +159,14 @@ def test_five_thousand_episodes_open_quickly(opened, tmp_path):
     page.wait_for_selector("#list li")
     assert page.inner_text("#count").startswith("5,000 of 5,000")
     assert time.perf_counter() - started < 10  # under one second on an idle machine; a busy one is given room
+    page.fill("input[name=text]", "a shelf 7")
+    page.select_option("select[name=state]", label="won")  # a search begins at once, and is dropped for the next one
+    page.fill("input[name=text]", "TASK-4322")
+    page.wait_for_selector("#count:text-matches('^1 of 5,000')")
+    page.select_option("select[name=state]", label="all")
+    page.fill("input[name=text]", "a shelf 7")
+    page.wait_for_selector("#count:text-matches('^5,000 of 5,000')")
+    started = time.perf_counter()
+    page.fill("input[name=text]", "a shelf 77")
+    page.wait_for_selector("#count:text-matches('^0 of 5,000')")
+    assert time.perf_counter() - started < 5  # half a second: every text is held by now
