@@ -251,7 +251,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     first, every = map(int, args.shard.split("/"))
-    tasks = spread(panel(args.data, args.generated), args.num)[first::every]
+    everything = panel(args.data, args.generated)
+    tasks = spread(everything, args.num)[first::every]
     games = []
     for played in run(tasks, args.out, args.engine, args.steps, args.seed):
         games.append(played)
@@ -259,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(f"{played.id}: {difference[:400]}\n")
     sys.stdout.write(summary(games) + "\n")
     if args.digests:
-        write_digests(args.digests, tasks, games)
+        write_digests(args.digests, everything, games)
     return 1 if any(game.differences or not game.walkthrough_wins for game in games) else 0
 
 
