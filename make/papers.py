@@ -57,6 +57,8 @@ class Text:
     """A docstring in its pieces."""
 
     title: str
+    lead: str
+    """What is said before the equations."""
     equations: tuple[str, ...]
     meaning: str
     """What the equations mean; paragraphs."""
@@ -67,9 +69,13 @@ class Text:
 def text_of(docstring: str) -> Text:
     """Its first paragraph without the number of the paper, its indented blocks, and its prose, cut at the source."""
     title, *paragraphs = docstring.strip("\n").split("\n\n")
-    equations, meaning, source = [], [], []
-    for paragraph in paragraphs:
+    lead, equations, meaning, source = [], [], [], []
+    first = next((i for i, paragraph in enumerate(paragraphs) if paragraph.startswith("    ")), 0)
+    for place, paragraph in enumerate(paragraphs):
         lines = paragraph.splitlines()
+        if place < first:
+            lead.append(" ".join(line.strip() for line in lines))
+            continue
         if all(line.startswith("    ") for line in lines):
             equations.append("\n".join(line[4:] for line in lines))
             continue
@@ -80,6 +86,7 @@ def text_of(docstring: str) -> Text:
     heading = re.sub(r",? ?\(?\(?(?:\w[\w ]*, )?(?:arXiv )?\d{4}\.\d{5}\)?", "", " ".join(title.split()))
     return Text(
         title=heading.rstrip(".") + ".",
+        lead="\n\n".join(lead),
         equations=tuple(equations),
         meaning="\n\n".join(meaning),
         source="\n\n".join(source),
@@ -222,6 +229,8 @@ def section(paper: Paper, verdicts: Mapping[str, Verdict], seen: dict[str, str])
     if told != paper.name and whole:
         yield f"Equations and source: [{told}](#{told}).\n"
     elif whole:
+        if text.lead:
+            yield prose(text.lead) + "\n"
         for block in text.equations:
             yield f"```text\n{block}\n```\n"
         if text.meaning:
