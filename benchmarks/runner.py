@@ -1,11 +1,15 @@
-"""What the runner costs a turn: a policy and a world that take no time, at 1, 16 and 256 episodes at once.
+"""What the runner costs a turn: a policy and a world that take no time, at 1, 16, 256 and 1,024 episodes at once.
 
     python benchmarks/runner.py
+    python benchmarks/runner.py --concurrency 16 --repeats 2
 
-Prints microseconds a turn (wall time of the run over all turns) for a world in the event loop and one in two worker
-processes, and, beside them, a plain loop over the same world and policy with no runner at all.
+Prints microseconds a turn, the least of several runs: processor time of the runner's own process, and wall time, which
+depends on what else the machine does. In three columns: a world in the event loop; the same with prompts of the whole
+conversation, 20 turns in the end; and a world in two worker processes. Beside them, a plain loop over the same world
+with no runner at all. Goal: less than 150 microseconds in the loop, at any number of episodes.
 """
 
+import argparse
 import asyncio
 import time
 from collections.abc import Sequence
@@ -85,28 +89,44 @@ def plain(num_episodes: int) -> float:
     return (time.perf_counter() - start) / (num_episodes * TURNS)
 
 
-async def played(env_class: type, concurrency: int) -> float:
-    """Seconds a turn through the runner; the best of three runs, after one that starts what is to be started."""
+async def played(env_class: type, concurrency: int, repeats: int, memory: Any) -> tuple[float, float]:
+    """Processor and wall seconds a turn through the runner: the least of the runs, after one that warms up."""
     rollout = RolloutConfig(concurrency=concurrency, workers=2, episodes_per_worker=10**6)
-    policy = Scripted(lambda view: "look")
     num_episodes = max(64, concurrency)
     jobs = [Job(Task("bench", str(n % 16), "train", 0), "g", n) for n in range(num_episodes)]
     seconds = []
-    async with Runner(env_class, policy, memory=LastTurn(), format="action", rollout=rollout) as runner:
-        for _ in range(4):
-            start = time.perf_counter()
+    async with Runner(env_class, Scripted(reply), memory=memory, format="action", rollout=rollout) as runner:
+        for _ in range(repeats + 1):
+            wall, processor = time.perf_counter(), time.process_time()
             done = await runner.run(jobs)
-            seconds.append(time.perf_counter() - start)
+            seconds.append((time.process_time() - processor, time.perf_counter() - wall))
             assert all(t.ended == "done" and len(t.turns) == TURNS for t in done)
-    return min(seconds[1:]) / (num_episodes * TURNS)
+    least = (min(column[1:]) / (num_episodes * TURNS) for column in zip(*seconds, strict=True))
+    return next(least), next(least)
+
+
+def reply(view: View) -> str:
+    return "look"
 
 
 def main() -> None:
-    print(f"plain loop                {plain(256) * 1e6:7.1f} us a turn")
-    for concurrency in (1, 16, 256):
-        in_loop = asyncio.run(played(Awaiting, concurrency)) * 1e6
-        in_workers = asyncio.run(played(Blocking, concurrency)) * 1e6
-        print(f"{concurrency:4} episodes at once     {in_loop:7.1f} in the loop {in_workers:7.1f} in two workers")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 256, 1024], help="episodes at once")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs, of which the least counts")
+    arguments = parser.parse_args()
+    columns: list[tuple[str, type, Any]] = [
+        ("in the loop", Awaiting, LastTurn()),
+        ("whole conversation", Awaiting, "full"),
+        ("two workers", Blocking, LastTurn()),
+    ]
+    print(f"plain loop: {plain(256) * 1e6:.1f} us a turn")
+    print(f"{'episodes at once':>16}" + "".join(f"{name + ': processor':>32} {'wall':>7}" for name, _, _ in columns))
+    for concurrency in arguments.concurrency:
+        row = f"{concurrency:16}"
+        for _, env_class, memory in columns:
+            processor, wall = asyncio.run(played(env_class, concurrency, arguments.repeats, memory))
+            row += f"{processor * 1e6:29.0f} us {wall * 1e6:4.0f} us"
+        print(row, flush=True)
 
 
 if __name__ == "__main__":
