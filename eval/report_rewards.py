@@ -24,11 +24,8 @@ def reward_rows(cliff: PolicyCliff | None) -> Rows:
         rows += [(f"{names.get(name, name)} among the best", _spread(name, s)) for name, s in cliff.spread.items()]
     rows.append(("best way before the second best", _margins(cliff)))
     for name, shift in cliff.shifts.items():
-        moved = ", ".join(
-            f"{percent(value)} at alpha {alpha}" if alpha != "0" else f"{percent(value)} hard"
-            for alpha, value in shift.total_variation.items()
-        )
-        rows.append((f"a term of ±{PERTURBATION:g} for {name}", f"changes the best in {percent(shift.flips)}; {moved}"))
+        told = ", ".join(_moved(alpha, value, shift.bound[alpha]) for alpha, value in shift.total_variation.items())
+        rows.append((f"a term of ±{PERTURBATION:g} for {name}", f"changes the best in {percent(shift.flips)}; {told}"))
     if cliff.components is not None:
         rows += _components(cliff)
     return rows
@@ -37,6 +34,12 @@ def reward_rows(cliff: PolicyCliff | None) -> Rows:
 def _spread(name: str, spread: Spread) -> str:
     written = percent if name == "invalid" else "{:.1f}".format
     return f"{written(spread.mean)} ± {written(spread.deviation)}; they differ in {percent(spread.undecided)} of these"
+
+
+def _moved(alpha: str, value: float, bound: float) -> str:
+    if alpha == "0":
+        return f"{percent(value)} hard"
+    return f"{percent(value)} at alpha {alpha}" + (f" (at most {percent(bound)})" if bound < 1 else "")
 
 
 def _margins(cliff: PolicyCliff) -> str:
