@@ -37,7 +37,9 @@ TURN_FIELDS = (
     "current_value_at_start",
     "turn_value_target",
 )
-TRAJECTORY_FIELDS = ("in_statistics", "bootstraps", "score", "success", "key", "answer_class", "value_after", "demonstrated")
+TRAJECTORY_FIELDS = (
+    *("in_statistics", "bootstraps", "score", "success", "key", "answer_class", "value_after", "demonstrated"),
+)
 _SWITCHES = {"trained", "acts", "in_statistics", "bootstraps", "readable", "valid", "demonstrated"}
 _INTEGERS = {
     *(
@@ -95,7 +97,8 @@ def view_of(groups: Groups, **fields: Any) -> StepView:
         "demonstrated": [False] * num_trajectories,
     }
     settings: dict[str, Any] = {"num_groups": len(groups)}
-    settings |= {name: fields.pop(name) for name in ("num_groups", "step", "num_steps", "singleton", "learning_rate") if name in fields}
+    scalars = ("num_groups", "step", "num_steps", "singleton", "learning_rate")
+    settings |= {name: fields.pop(name) for name in scalars if name in fields}
     values |= fields
     tensors = {name: tensor_of(name, value) for name, value in values.items()}
     return StepView(**settings, **tensors)

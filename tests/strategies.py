@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from agentrl.trainers.step_view import StepView
 from tests.builders import reordered, view_of
 
-
 PROBES = ("proxy-keeps", "proxy-kl", "sum-of-squares", "hidden-norm", "score-norm", "score-variance")
 """What the probes of all parts read."""
 

@@ -199,7 +199,7 @@ def closed_form(module: torch.nn.Module) -> Shape | None:
         return None
     if getattr(model, "is_gradient_checkpointing", False) or getattr(model.config, "sliding_window", None):
         return None
-    if any(part._forward_hooks or part._forward_pre_hooks for part in model.base_model.modules()):
+    if any(part._forward_hooks or part._forward_pre_hooks for part in model.modules()):
         return None  # someone listens to the model's own forward
     shape = read_shape(model.base_model)
     if shape is None:

@@ -59,7 +59,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         ("--env gues", "unknown environment 'gues'; did you mean 'guess'? (agentrl list envs)"),
         ("--env no.such.module:WORLD", "no.such.module"),
         ("--env agentrl.envs.guess:Nothing", "Nothing"),
-        ("--algo gpro", "unknown algorithm 'gpro'; did you mean 'grpo'? (agentrl list algos)"),
+        ("--algo grpoo", "unknown algorithm 'grpoo'; did you mean 'grpo'? (agentrl list algos)"),
         ("--set sed=3", "unknown setting 'sed'; did you mean 'seed'?"),
         ("--set rollout.max_turn=3", "unknown setting 'rollout.max_turn'; did you mean 'rollout.max_turns'?"),
         ("--set env_settings.higest=3", "unknown setting 'env_settings.higest'; did you mean 'env_settings.highest'?"),
