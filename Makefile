@@ -11,7 +11,7 @@ export PYTHON
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train evaluate test test-slow lint check bench docs tiny-model clean clean-all
+.PHONY: help train train-long evaluate test test-slow lint check bench docs tiny-model clean clean-all
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
@@ -28,6 +28,9 @@ $(VENV)/.ready-to-run: pyproject.toml constraints.txt make/install.sh
 
 train: $(VENV)/.ready-to-run ## the main job: set up, then learn ALFWorld by reinforcement on this machine
 	$(BIN)/agentrl train --env alfworld --algo epo $(ARGS)
+
+train-long: $(VENV)/.ready-to-run ## the same for four times as many steps: about half an hour
+	$(BIN)/agentrl train --env alfworld --algo epo --steps 240 --run-dir runs/alfworld-long $(ARGS)
 
 evaluate: $(VENV)/.ready-to-run ## judge the model that comes with the package on all 140 + 134 games, or ARGS="--policy RUN"
 	$(BIN)/agentrl eval --env alfworld --policy tiny --split valid_seen,valid_unseen --both $(ARGS)
