@@ -117,7 +117,7 @@ def test_what_goes_around_the_counting_is_found(tmp_path: Path) -> None:
 
 
 def test_one_operation_in_many_fails(toy: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    every = max(1, len(toy.operations) // 6)
+    every = max(1, len(toy.operations) // 4)
     for number in range(3, len(toy.operations) + 1, every):
         folder = tmp_path / str(number)
         folder.mkdir()

@@ -92,6 +92,7 @@ def killed(folder: Path, kills: int, seed: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_process_and_ends_with_the_same_weights(tmp_path: Path) -> None:
     found = killed(tmp_path, kills=2, seed=3)
     assert len(set(found["ends"])) == 1 and found["kills"] == 2
