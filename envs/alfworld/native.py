@@ -115,7 +115,7 @@ class Game:
 
     def __post_init__(self) -> None:
         self.receptacles = tuple(sorted(self.location))
-        self.names = display_names(self.kind)
+        self.names = display_names({*self.kind, *self.abilities})  # a cracked egg has no type, and takes a number
         near: dict[str, list[str]] = {}
         for receptacle in self.receptacles:
             near.setdefault(self.location[receptacle], []).append(receptacle)

@@ -181,7 +181,8 @@ def test_many_that_kill_their_worker_cost_their_neighbours_no_try():
 
 
 def test_a_world_that_kills_the_process_above_it_is_found_and_fails():
-    found = played([task_with("kill_parent_and_wait"), *healthy(4)], tries=2)
+    # one at a time: whoever is in play at each of its tries goes down with it, and may run out of tries of its own
+    found = played([task_with("kill_parent_and_wait"), *healthy(4)], tries=2, concurrency=1)
     assert [t.ended for t in found] == ["world_failure"] + ["done"] * 4
     assert found[0].failure == "Faulty.step: the worker went down with the process that starts workers"
 

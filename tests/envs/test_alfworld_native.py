@@ -127,3 +127,12 @@ def test_a_problem_of_another_form_is_refused(old, new, wrong):
     problem = PROBLEM.replace(old, new).replace("GOAL", CLEAN)
     with pytest.raises(DataError, match=wrong):
         parse(problem, "do it.")
+
+
+def test_a_thing_without_a_type_takes_a_number_of_its_class():
+    # as the cracked egg of one official game, train/pick_heat_then_place_in_recep-Plate-None-Cabinet-13
+    cracked = PROBLEM.replace(
+        "(pickupable Mug_bar_1)", "(pickupable Mug_bar_1) (pickupable Mug_bar_1_bar_MugCracked_0)"
+    )
+    assert parse(PROBLEM.replace("GOAL", CLEAN), "clean").names["mug_bar_1"] == "mug 2"
+    assert parse(cracked.replace("GOAL", CLEAN), "clean").names["mug_bar_1"] == "mug 3"

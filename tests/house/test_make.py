@@ -12,6 +12,7 @@ from tests.programs import needs_program
 
 TARGETS = {
     "train",
+    "train-long",
     "evaluate",
     "test",
     "test-slow",
