@@ -175,13 +175,18 @@ def hidden_states(
     if shape is not None:
         base = causal_model(module).base_model
         return run_layers(base, shape, packed.ids, packed.positions, packed.starts, at)
+    whole = _packed_states(module, packed)
+    return whole if at is None else whole[at]
+
+
+def _packed_states(module: torch.nn.Module, packed: Packed) -> Tensor:
+    """[T, d] by the model's own forward, with attention kept apart sequence by sequence."""
     register()
     lengths = [b - a for a, b in itertools.pairwise(packed.starts)]
     cumulative = torch.tensor(packed.starts, dtype=torch.int32, device=packed.ids.device)
     _layout.starts, _layout.cumulative, _layout.longest = packed.starts, cumulative, max(lengths)
     with attention(module, PACKED):
-        whole = _decoder_output(module, packed.ids, packed.positions, packed.images)
-    return whole if at is None else whole[at]
+        return _decoder_output(module, packed.ids, packed.positions, packed.images)
 
 
 _compared: "weakref.WeakKeyDictionary[torch.nn.Module, tuple[Shape, bool]]" = weakref.WeakKeyDictionary()
@@ -226,7 +231,7 @@ def _agrees(module: torch.nn.Module, shape: Shape) -> bool:
                 if closed:
                     states = run_layers(base, shape, packed.ids, packed.positions, packed.starts, at)
                 else:
-                    states = hidden_states(module, packed, one_by_one=True, at=at)
+                    states = _packed_states(module, packed)[at]  # whichever attention is in use now
                 direction = torch.randn(states.shape, generator=generator.manual_seed(1)).to(states)
                 grads = torch.autograd.grad((states * direction).sum(), weights) if weights else ()
             except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError):

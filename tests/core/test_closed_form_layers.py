@@ -112,3 +112,10 @@ def test_the_trainers_forward_takes_this_way(monkeypatch):
     monkeypatch.setattr(forward, "run_layers", lambda *arguments: taken.append(1) or run_layers(*arguments))
     hidden_states(module, pack(SEQUENCES))
     assert taken
+
+
+def test_a_model_may_be_looked_at_first_in_the_middle_of_an_update():
+    module = random_module("qwen3")
+    forward.register()
+    with forward.attention(module, forward.PACKED):
+        assert closed_form(module) is not None
