@@ -30,7 +30,7 @@ train: $(VENV)/.ready-to-run ## the main job: set up, then learn ALFWorld by rei
 	$(BIN)/agentrl train --env alfworld --algo epo $(ARGS)
 
 train-long: $(VENV)/.ready-to-run ## the same for four times as many steps: about half an hour
-	$(BIN)/agentrl train --env alfworld --algo epo --steps 240 --run-dir runs/alfworld-long $(ARGS)
+	$(BIN)/agentrl train --env alfworld --algo epo --steps 240 $(ARGS)
 
 evaluate: $(VENV)/.ready-to-run ## judge the model that comes with the package on all 140 + 134 games, or ARGS="--policy RUN"
 	$(BIN)/agentrl eval --env alfworld --policy tiny --split valid_seen,valid_unseen --both $(ARGS)

@@ -36,7 +36,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
-            require(kind in KINDS, f"kinds has {kind!r}{nearest(kind, KINDS)}; known: {', '.join(KINDS)}")
+            require(kind in KINDS, f"kinds has {kind!r}{nearest(kind, KINDS)} (known: {', '.join(KINDS)})")
         for level in self.levels:
             require(level in LEVELS, f"levels has {level}; it must be from {LEVELS[0]} to {LEVELS[-1]}")
         require(bool(self.kinds and self.levels), "kinds and levels must not be empty")
