@@ -79,24 +79,46 @@ def wait_forever(fault: Fault) -> None:
     hang(fault)
 
 
+class Left:
+    """Processes that a world leaves behind: each says so before it hangs, and the world waits until so many have."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.heard, self.tell = os.pipe()
+
+    def here(self, close: bool = False) -> None:
+        told(self.fault)
+        os.write(self.tell, b".")
+        if close:
+            os.closerange(0, 64)
+        hang(self.fault)
+
+    def wait(self, num: int) -> None:
+        while num:
+            num -= len(os.read(self.heard, num))
+
+
 def children(fault: Fault, num: int = 3) -> None:
     """Children that are left behind."""
+    left = Left(fault)
     for _ in range(num):
         if os.fork() == 0:
-            wait_forever(fault)
+            left.here()
+    left.wait(num)
 
 
 def daemons(fault: Fault, num: int = 3) -> None:
     """Grandchildren in sessions of their own, without their parent, without the worker's connection."""
+    left = Left(fault)
     for _ in range(num):
         child = os.fork()
         if child == 0:
             os.setsid()
             if os.fork() == 0:
-                os.closerange(0, 64)
-                wait_forever(fault)
+                left.here(close=True)
             os._exit(0)
         os.waitpid(child, 0)
+    left.wait(num)
 
 
 def daemons_and_exit(fault: Fault) -> None:
@@ -105,13 +127,14 @@ def daemons_and_exit(fault: Fault) -> None:
 
 
 def storm(fault: Fault) -> None:
-    """Every child forks on: three generations of three, 39 in all, and none of them ends."""
-    worker = os.getpid()
+    """Every child forks on: three generations of three, 39 in all, and none of them ends; back once one has told."""
+    worker, left = os.getpid(), Left(fault)
     for _ in range(3):
         if not any(os.fork() == 0 for _ in range(3)):
             break
     if os.getpid() != worker:
-        wait_forever(fault)
+        left.here()
+    left.wait(1)
 
 
 def fork_and_return(fault: Fault) -> None:
