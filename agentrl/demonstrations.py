@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from agentrl.briefs import Brief, briefs_of
 from agentrl.config import RolloutConfig
 from agentrl.episode import Job
 from agentrl.errors import DataError
@@ -52,10 +53,9 @@ def as_trajectories(
     renderer: Any,
 ) -> Iterator[Trajectory]:
     """A trajectory for each demonstration; its whole reward is the outcome's score, at the last turn."""
-    instructions = str(world.instructions(config) or "")
-    tools = tuple(world.tools(config) or ())
+    briefs = briefs_of(world, config)
     for number, demonstration in enumerate(shown):
-        turns = _turns(demonstration, instructions, tools, memory, format, renderer)
+        turns = _turns(demonstration, briefs(demonstration.task), memory, format, renderer)
         if turns:
             turns[-1].reward = demonstration.outcome.score
         yield Trajectory(
@@ -73,8 +73,7 @@ def as_trajectories(
 
 def _turns(
     demonstration: Demonstration,
-    instructions: str,
-    tools: tuple[dict[str, Any], ...],
+    brief: Brief,
     memory: Memory,
     format: Any,
     renderer: Any,
@@ -82,7 +81,7 @@ def _turns(
     turns: list[Turn] = []
     tokeniser = Tokeniser(renderer)
     for position, (observation, action, learn) in enumerate(demonstration.steps):
-        view = memory.view(demonstration.task, instructions, turns, observation, tools)
+        view = memory.view(demonstration.task, brief.instructions, turns, observation, brief.tools)
         text = write(format, action, view)
         ids = tokeniser.turn(format.messages(view), text)
         reply = format.parse(text, view)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agentrl.briefs import Briefs
 from agentrl.config import RolloutConfig
 from agentrl.errors import BoundaryError, ConfigError, PolicyFailure, WorldFailure, boundary
 from agentrl.seeds import seed_of
@@ -67,8 +68,7 @@ class Stage:
     format: PromptFormat
     renderer: Any
     rollout: RolloutConfig
-    instructions: str
-    tools: tuple[dict[str, Any], ...]
+    briefs: Briefs
     seed: int
     reward: Callable[[Trajectory], Any] | None
     source: Any
@@ -149,8 +149,9 @@ class Episode:
             if self._acted >= rollout.max_turns or len(self._turns) >= 2 * rollout.max_turns:
                 return "turn_limit"
             with boundary(PolicyFailure, "prompt"):
-                told = "\n\n".join(text for text in (self._stage.instructions, self._job.hint) if text)
-                view = self._stage.memory.view(self._task, told, self._turns, self._observation, self._stage.tools)
+                brief = self._stage.briefs(self._task)
+                told = "\n\n".join(text for text in (brief.instructions, self._job.hint) if text)
+                view = self._stage.memory.view(self._task, told, self._turns, self._observation, brief.tools)
             request = self._request(view, self._sampling(view))
             if request.prompt_ids is not None and self._room(request) < 0:
                 return "context_limit"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from agentrl.briefs import Brief, Briefs
 from agentrl.errors import DataError
 from agentrl.records import read_trajectories
 from agentrl.seeds import seed_of
@@ -80,17 +81,16 @@ def tokenised(
     memory: Memory,
     format: PromptFormat,
     renderer: Any,
-    instructions: str = "",
-    tools: tuple[dict[str, Any], ...] = (),
+    briefs: Briefs = lambda task: Brief(),
 ) -> list[Trajectory]:
     """The same episodes in the ids of one model; log-probs are None, whoever played them, and `source` stays.
 
     memory, format: as the model that learns is spoken to.   renderer: that model's.
-    instructions, tools: of the world that was played.
+    briefs: what the world that was played tells before each task.
     A reply that was cut at its length carries no loss, since its end is not what was said.
     Raises DataError for a reply in which the format reads another action than the one that was played.
     """
-    return [_tokenised(trajectory, memory, format, renderer, instructions, tools) for trajectory in trajectories]
+    return [_tokenised(trajectory, memory, format, renderer, briefs(trajectory.task)) for trajectory in trajectories]
 
 
 def _tokenised(
@@ -98,13 +98,12 @@ def _tokenised(
     memory: Memory,
     format: PromptFormat,
     renderer: Any,
-    instructions: str,
-    tools: tuple[dict[str, Any], ...],
+    brief: Brief,
 ) -> Trajectory:
     turns: list[Turn] = []
     tokeniser = Tokeniser(renderer)
     for turn in trajectory.turns:
-        view = memory.view(trajectory.task, instructions, turns, turn.observation, tools)
+        view = memory.view(trajectory.task, brief.instructions, turns, turn.observation, brief.tools)
         text = turn.completion.text
         reply = format.parse(text, view)
         if (reply.action, reply.readable) != (turn.action, turn.readable):

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
+from agentrl.briefs import Briefs, briefs_of
 from agentrl.config import RolloutConfig
 from agentrl.episode import Episode, Job, Stage
 from agentrl.errors import ConfigError, WorldFailure
@@ -71,15 +72,14 @@ class Runner:
         format = load("format", format)() if isinstance(format, str) else format
         if getattr(policy, "format", ...) is None:
             policy.format = format  # type: ignore[attr-defined]  # scripted policies write in the runner's format
-        self.name, env_class, arguments, instructions, tools = _members(world, config)
+        self.name, env_class, arguments, briefs = _members(world, config)
         self._stage = Stage(
             policy=policy,
             memory=load("memory", memory)() if isinstance(memory, str) else memory,
             format=format,
             renderer=renderer,
             rollout=rollout,
-            instructions=instructions,
-            tools=tools,
+            briefs=briefs,
             seed=seed,
             reward=reward,
             source=getattr(policy, "source", "sampled" if policy.takes_ids else "api"),
@@ -217,8 +217,8 @@ def _not_opened(task: Task, job: Job, tries: int, failure: WorldFailure) -> Traj
     )
 
 
-def _members(world: Any, config: Any) -> tuple[str, type, tuple[Any, ...], str, tuple[dict[str, Any], ...]]:
-    """Name, Env class, its arguments, instructions and tools of a world or of an Env class.
+def _members(world: Any, config: Any) -> tuple[str, type, tuple[Any, ...], Briefs]:
+    """Name, Env class, its arguments, and what the agent is told, of a world or of an Env class.
 
     Env is called with the config, unless it takes none, or none is given with a bare class. Such a class may have
     `instructions` and `tools` of its own, as values or as functions of the config.
@@ -234,10 +234,7 @@ def _members(world: Any, config: Any) -> tuple[str, type, tuple[Any, ...], str, 
         name = getattr(world, "__name__", type(world).__name__).rpartition(".")[2]
         env_class, owner = world.Env, world
         arguments = (config,) if _takes(env_class, config) else ()
-    instructions, tools = (getattr(owner, member, None) for member in ("instructions", "tools"))
-    text = instructions(config) if callable(instructions) else instructions
-    schemas = tools(config) if callable(tools) else tools
-    return name, env_class, arguments, str(text or ""), tuple(schemas or ())
+    return name, env_class, arguments, briefs_of(owner, config)
 
 
 def _takes(env_class: type, config: Any) -> bool:

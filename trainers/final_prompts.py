@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentrl.briefs import Briefs
 from agentrl.errors import BoundaryError, PolicyFailure, boundary
 from agentrl.models.renderer import Rendered
 from agentrl.types import Memory, PromptFormat, Trajectory, Turn
@@ -16,8 +17,7 @@ class FinalPrompts:
     memory: Memory
     format: PromptFormat
     renderer: Any
-    instructions: str
-    tools: tuple[dict[str, Any], ...]
+    briefs: Briefs
     max_context: int
 
     def __call__(self, trajectory: Trajectory) -> Rendered | None:
@@ -39,7 +39,8 @@ class FinalPrompts:
         return rendered if len(rendered.ids) <= self.max_context else None
 
     def _messages(self, trajectory: Trajectory, turns: Sequence[Turn], seen: Any) -> Any:
-        view = self.memory.view(trajectory.task, self.instructions, turns, seen, self.tools)
+        brief = self.briefs(trajectory.task)
+        view = self.memory.view(trajectory.task, brief.instructions, turns, seen, brief.tools)
         return self.format.messages(view)
 
     def _before(self, trajectory: Trajectory) -> Rendered:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from agentrl.api import TrainResult
+from agentrl.briefs import briefs_of
 from agentrl.composition import build
 from agentrl.config import RunConfig
 from agentrl.contradictions import refuse_for_run
@@ -175,9 +176,8 @@ class Trainer:
         """Where the algorithm's parts read values; made before the policy's weights change."""
         if "value" not in self.composition.needs:
             return None
-        instructions = str(self.world.instructions(self.world_config) or "")
-        tools, longest = tuple(self.world.tools(self.world_config) or ()), self.config.rollout.max_context
-        next_prompt = FinalPrompts(self.memory, self.format, self.model.renderer, instructions, tools, longest)
+        briefs, longest = briefs_of(self.world, self.world_config), self.config.rollout.max_context
+        next_prompt = FinalPrompts(self.memory, self.format, self.model.renderer, briefs, longest)
         return make_critic(self.config, self.model.module, self.updater, next_prompt)
 
     def _curriculum(self) -> Curriculum:
@@ -237,9 +237,8 @@ class Trainer:
         seen = len({t.task.id for t in episodes} & judged)
         if seen:
             self.display.note(f"{seen} tasks that are learned from are judged on too: validation will look too good")
-        instructions = str(self.world.instructions(self.world_config) or "")
-        tools = tuple(self.world.tools(self.world_config) or ())
-        return tokenised(episodes, self.memory, self.format, self.model.renderer, instructions, tools)
+        briefs = briefs_of(self.world, self.world_config)
+        return tokenised(episodes, self.memory, self.format, self.model.renderer, briefs)
 
     def _demonstrations(self) -> list[Trajectory]:
         num, pool = self.config.rollout.tasks_per_step, self.config.demonstrations
@@ -309,7 +308,18 @@ class Trainer:
         def measure(view: StepView, late: Sequence[Probe]) -> Mapping[str, Tensor]:
             return self.updater.evaluate(batch.with_view(view), False, late).probes
 
-        return batch.with_view(self.composition.advantage(view, measure)), known
+        return self._without_greedy(batch.with_view(self.composition.advantage(view, measure)), known)
+
+    def _without_greedy(self, batch: Batch, known: TokenNumbers | None) -> tuple[Batch, TokenNumbers | None]:
+        """What is learned from: others were compared with the greedy policy's episodes, and that was all."""
+        view = batch.view
+        if view.greedy is None or not bool(view.greedy.any()):
+            return batch, known
+        kept = (~view.greedy).nonzero()[:, 0]
+        tokens = (~view.greedy[view.trajectory_of_token]).nonzero()[:, 0]
+        if self.critic is not None:
+            self.critic.keep(view, kept)
+        return batch.keep(kept), None if known is None else known.select(tokens)
 
     def _share(self) -> float:
         """Of the policy's peak learning rate, at this step."""

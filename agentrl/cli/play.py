@@ -57,6 +57,7 @@ class Shown:
 
 def run(args: argparse.Namespace) -> int:
     """Play one episode.   Raises AgentRLError for what a user can put right, and for a world or policy that fails."""
+    from agentrl.briefs import briefs_of
     from agentrl.composition import build, world_settings
     from agentrl.errors import PolicyFailure, WorldFailure
     from agentrl.registry import load
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         seed=config.seed,
     )
     write(f"{config.env}, {split}, task {printable(task.id)}" + (f" ({task.kind})" if task.kind else ""))
-    instructions = world.instructions(world_config)
+    instructions = briefs_of(world, world_config)(task).instructions
     if instructions and not by_human:  # a person is told with the first turn
         write("\n" + printable(instructions))
     hand_over()

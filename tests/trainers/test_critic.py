@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from agentrl.briefs import briefs_of
 from agentrl.config import CriticConfig, RolloutConfig, RunConfig, TrainerConfig
 from agentrl.errors import ConfigError
 from agentrl.models.renderer import Rendered
@@ -243,8 +244,8 @@ def test_the_final_prompt_is_the_one_that_the_next_turn_would_have_had(memory: s
         return trajectory
 
     cut, longer = played(2), played(3)
-    prompts = FinalPrompts(remembered, written, model.renderer, world.instructions(config), (), 512)
+    prompts = FinalPrompts(remembered, written, model.renderer, briefs_of(world, config), 512)
     prompt, third = prompts(cut), longer.turns[2]
     assert prompt is not None and cut.ended == "turn_limit"
     assert list(prompt.new_ids) == third.prompt_ids and prompt.continues == third.continues
-    assert FinalPrompts(remembered, written, model.renderer, world.instructions(config), (), 4)(cut) is None
+    assert FinalPrompts(remembered, written, model.renderer, briefs_of(world, config), 4)(cut) is None

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 import agentrl
+from agentrl.briefs import briefs_of
 from agentrl.cli.main import main
 from agentrl.config import RolloutConfig, TrainerConfig
 from agentrl.envs import guess
@@ -152,7 +153,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_api_episode_is_stored_and_tokenised_once_on_entry(taught: Path, model: Model) -> None:
     stored = read_trajectories(taught)
     assert len(stored) == 4 and {t.source for t in stored} == {"api"} and not any(t.turns[0].prompt_ids for t in stored)
-    found = tokenised(stored, Full(), BareAction(), model.renderer, guess.instructions())
+    found = tokenised(stored, Full(), BareAction(), model.renderer, briefs_of(guess, guess.Config()))
     for trajectory, entered in zip(stored, found, strict=True):
         assert entered.source == "api" and [turn.continues for turn in entered.turns] == [False, True, True]
         whole = [i for turn in entered.turns for i in (*turn.prompt_ids, *turn.completion.token_ids)]
