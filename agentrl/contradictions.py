@@ -63,6 +63,14 @@ RULES = (
         "it learns from demonstrations beside rollouts, and no rewrite brings any; add parts.rewrites=hpt-demonstrate",
     ),
     Rule(
+        lambda part, parts, algorithm: "greedy" in part.needs and "demonstrations" in algorithm.needs,
+        "it compares with an episode of the greedy policy, and the algorithm plays none of its own",
+    ),
+    Rule(
+        lambda part, parts, algorithm: "greedy" in part.needs and _any_needs(parts["rewrites"], "past"),
+        "a rewrite brings episodes of earlier steps, and no greedy episode of the policy that played them",
+    ),
+    Rule(
         lambda part, parts, algorithm: part.aligned and _any_needs(parts["rewrites"], "hints"),
         "it compares replies token by token, and a rewrite puts replies to another prompt (a hint) into the group",
     ),

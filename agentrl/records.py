@@ -43,6 +43,7 @@ def trajectory_to_json(trajectory: Trajectory) -> dict[str, Any]:
         "source": trajectory.source,
         "policy": trajectory.policy,
         **({"hint": trajectory.hint} if trajectory.hint else {}),
+        **({"greedy": True} if trajectory.greedy else {}),
         "outcome": trajectory.outcome.to_json(),
         "turns": [_turn_to_json(turn) for turn in trajectory.turns],
         "final_observation": None if last is None else _observation_to_json(last),
@@ -73,6 +74,7 @@ def trajectory_from_json(record: dict[str, Any], load_image: LoadImage | None = 
             source=record["source"],
             policy=record["policy"],
             hint=record.get("hint", ""),
+            greedy=record.get("greedy", False),
             schema=schema,
         )
     except (KeyError, TypeError, ValueError, binascii.Error) as error:

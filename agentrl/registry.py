@@ -13,6 +13,7 @@ TABLES: dict[str, dict[str, str]] = {
         "guess": "agentrl.envs.guess",
         "alfworld": "agentrl.envs.alfworld",
         "rlvr": "agentrl.envs.rlvr",
+        "mixture": "agentrl.envs.mixture",
     },
     "memory": {
         "full": "agentrl.memory.full:Full",
@@ -54,6 +55,7 @@ TABLES: dict[str, dict[str, str]] = {
         "kl-cov": "agentrl.trainers.algorithms.kl_cov:KL_COV",
         "chi-squared": "agentrl.trainers.algorithms.chi_squared:CHI_SQUARED",
         "mdpo": "agentrl.trainers.algorithms.mdpo:MDPO",
+        "mdpo-off-policy": "agentrl.trainers.algorithms.mdpo:MDPO_OFF_POLICY",
         "ratio-norm": "agentrl.trainers.algorithms.ratio_norm:RATIO_NORM",
         "pf-ppo": "agentrl.trainers.algorithms.pf_ppo:PF_PPO",
         "gigpo": "agentrl.trainers.algorithms.gigpo:GIGPO",
@@ -73,6 +75,7 @@ TABLES: dict[str, dict[str, str]] = {
         "above-mean-by-length": "agentrl.trainers.parts.advantages_group:ABOVE_MEAN_BY_LENGTH",
         "signal-scaled": "agentrl.trainers.parts.advantages_group:SIGNAL_SCALED",
         "best-alone": "agentrl.trainers.parts.advantages_group:BEST_ALONE",
+        "above-greedy": "agentrl.trainers.parts.advantages_group:ABOVE_GREEDY",
         "return-to-go": "agentrl.trainers.algorithms.reinforce_plus_plus:RETURN_TO_GO",
         "beta-norm": "agentrl.trainers.algorithms.bnpo:BETA_NORM",
         "consistency": "agentrl.trainers.algorithms.copo:CONSISTENCY",
@@ -105,6 +108,7 @@ TABLES: dict[str, dict[str, str]] = {
         "kl-cov": "agentrl.trainers.algorithms.kl_cov:KL_COV_TERM",
         "chi-squared": "agentrl.trainers.algorithms.chi_squared:CHI_SQUARED_TERM",
         "mdpo": "agentrl.trainers.algorithms.mdpo:MDPO_SURROGATE",
+        "mdpo-off-policy": "agentrl.trainers.algorithms.mdpo:MDPO_OFF_POLICY_SURROGATE",
         "ratio-norm": "agentrl.trainers.algorithms.ratio_norm:RATIO_NORM_SURROGATE",
         "pf-ppo": "agentrl.trainers.algorithms.pf_ppo:PF_PPO_FILTER",
         "adaptive-kl": "agentrl.trainers.parts.kl_control:ADAPTIVE_KL",
@@ -129,6 +133,7 @@ TABLES: dict[str, dict[str, str]] = {
         "hpt-hybrid": "agentrl.trainers.algorithms.hpt:HPT_HYBRID",
         "question-mean": "agentrl.trainers.algorithms.hpt:QUESTION_MEAN",
         "scaffold": "agentrl.trainers.algorithms.scaf_grpo:SCAF_SCAFFOLD",
+        "past-rollouts": "agentrl.trainers.parts.past_rollouts:PAST_ROLLOUTS",
     },
     "curriculum": {
         "uniform": "agentrl.trainers.curricula.uniform:Uniform",
@@ -143,6 +148,14 @@ TABLES: dict[str, dict[str, str]] = {
         "expert": "agentrl.policies.scripted:Expert",
         "human": "agentrl.policies.human:Human",
     },
+    "verifier": {
+        "exact": "agentrl.envs.rlvr.verifiers:EXACT",
+        "numeric": "agentrl.envs.rlvr.verifiers:NUMERIC",
+        "choice": "agentrl.envs.rlvr.verifiers:CHOICE",
+        "math": "agentrl.envs.rlvr.verifiers_math:MATH",
+        "regex": "agentrl.envs.rlvr.verifiers_other:REGEX",
+        "reasoning-gym": "agentrl.envs.rlvr.verifiers_gym:GYM",
+    },
 }
 """kind -> name -> `module` or `module:attribute`."""
 
@@ -154,6 +167,7 @@ LISTINGS = {
     "part": "parts",
     "curriculum": "curricula",
     "policy": "policies",
+    "verifier": "verifiers",
 }
 """kind -> what `agentrl list` calls it."""
 
@@ -165,6 +179,7 @@ _ENTRY_POINT_GROUPS = {
     "part": "agentrl.parts",
     "curriculum": "agentrl.curricula",
     "policy": "agentrl.policies",
+    "verifier": "agentrl.verifiers",
 }
 """kind -> entry-point group in which third parties add names."""
 

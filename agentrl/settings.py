@@ -140,7 +140,11 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 @functools.cache
 def field_help(cls: type) -> dict[str, str]:
-    """field name -> the sentence that stands under the field in the source."""
+    """field name -> the sentence that stands under the field in the source, of what a class inherits too."""
+    return functools.reduce(dict.__or__, map(_own_help, reversed(cls.__mro__)))
+
+
+def _own_help(cls: type) -> dict[str, str]:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     except (OSError, TypeError, SyntaxError):

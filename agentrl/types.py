@@ -264,6 +264,8 @@ class Trajectory:
     policy: str = ""
     hint: str = ""
     """What the agent was told beside the world's instructions, to help it with this task."""
+    greedy: bool = False
+    """Played by the greedy policy, for others of its group to be compared with; carries no loss itself."""
     schema: int = SCHEMA_VERSION
 
     @property

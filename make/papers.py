@@ -40,6 +40,7 @@ ARGUMENTS: Mapping[str, str] = {
     "mdpo": "--set trainer.epochs=4",
     "dynamic-sampling": "--algo dapo",
     "gae": "--algo ppo",
+    "above-greedy": "--algo reinforce",
     "gmpo": "--set parts.aggregate=turn-mean",
     "signal-scaled": "--set parts.surrogate=policy-gradient",
 }
@@ -288,7 +289,8 @@ def papers_page(verdicts: Mapping[str, Verdict]) -> str:
         for paper in found:
             if paper.kind == kind:
                 lines += section(paper, verdicts, seen)
-    lines.append("## Functions that no part binds\n")
+    if functions():
+        lines.append("## Functions that no part binds\n")
     for function in functions():
         module, _, name = function.partition(":")
         file = module.removeprefix("agentrl.").replace(".", "/") + ".py"

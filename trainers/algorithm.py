@@ -34,12 +34,15 @@ Need = Literal[
     "pairs",
     "solutions",
     "hints",
+    "greedy",
+    "past",
     "reward",
     "advantage",
 ]
 """`reward` (the turn rewards are read) and `advantage` are met by the composition itself, all others by the trainer.
 
-A rewrite needs `solutions` where it brings demonstrations into the batch, `hints` where it changes some prompts."""
+A rewrite needs `solutions` where it brings demonstrations into the batch, `hints` where it changes some prompts, `past`
+where it brings episodes of earlier steps. `greedy` is an episode of the greedy policy beside each group."""
 Couples = Literal["token", "turn", "batch"]
 
 
@@ -62,6 +65,8 @@ class Rehearsal(Protocol):
     seed: int
     counts: dict[str, float]
     """What is logged of this step, by metric; a rewrite puts in its own, 0 too."""
+    again: list[Trajectory]
+    """Episodes of earlier steps that a rewrite brings into this one; they were stored when they were played."""
 
     async def play(self, jobs: Sequence[Job]) -> list[Trajectory]:
         """Further episodes of the policy that is trained, in the order of the jobs."""

@@ -126,6 +126,8 @@ class _Builder:
 
 
 def _trainable(trajectory: Trajectory, overlong: Overlong) -> bool:
+    if trajectory.greedy:
+        return False
     rule = ENDS[trajectory.ended].carries_loss
     return rule == "yes" or (rule == "overlong" and overlong != "mask")
 
@@ -183,7 +185,9 @@ def build_batch(
         sequence_of_turn=integers(turns["sequence"]),
         num_groups=len(groups),
         trained=flags(builder.trained),
-        in_statistics=flags([ENDS[t.ended].in_statistics and t.source != "demonstration" for t in kept]),
+        in_statistics=flags(
+            [ENDS[t.ended].in_statistics and t.source != "demonstration" and not t.greedy for t in kept]
+        ),
         bootstraps=flags(
             [ENDS[t.ended].bootstraps or (t.ended == "turn_limit" and turn_limit_bootstraps) for t in kept]
         ),
@@ -200,6 +204,7 @@ def build_batch(
         turn_place=integers([place for t in kept for place in range(len(t.turns))]),
         target=integers(builder.target),
         demonstrated=flags([t.source == "demonstration" for t in kept]),
+        greedy=flags([t.greedy for t in kept]),
         key=integers([seed_of(t.task.id, t.group, t.rollout) for t in kept]),
         observation_class=_classes([_shown(turn.observation) for t in kept for turn in t.turns]),
         answer_class=_classes([_answer(t) for t in kept]),

@@ -60,6 +60,7 @@ class Critic:
         """Leave out what the batch leaves out.   view: before it did.   trajectories: [K] int64, sorted."""
         assert self.reads is not None
         self.reads = self.reads.keep(view, trajectories)
+        self.whole = view.keep(trajectories)
 
     @torch.no_grad()
     def valued(self, view: StepView) -> StepView:

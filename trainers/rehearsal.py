@@ -7,6 +7,7 @@ from typing import Any
 from agentrl.episode import Job
 from agentrl.errors import ConfigError
 from agentrl.policies.scripted import Expert
+from agentrl.rollout_metrics import summaries
 from agentrl.runner import Runner
 from agentrl.trainers.composition import Composition
 from agentrl.trainers.ranks import Ranks
@@ -25,17 +26,41 @@ class Rehearsal:
     seed: int
     step: int = 0
     counts: dict[str, float] = field(default_factory=dict)
+    again: list[Trajectory] = field(default_factory=list)
 
     async def rewritten(
         self, composition: Composition, trajectories: Sequence[Trajectory], step: int
     ) -> tuple[list[Trajectory], list[Trajectory], dict[str, float]]:
-        """The step's episodes as the composition's rewrites leave them, those of them that are new, what is logged."""
-        self.step, self.counts = step, {}
-        if not composition.slots["rewrites"]:
-            return list(trajectories), [], {}
-        left = await composition.rewrite(trajectories, self)
-        before = {id(trajectory) for trajectory in trajectories}
-        return left, [t for t in left if id(t) not in before], self.counts
+        """The step's episodes as the composition's rewrites leave them, those of them that are new, what is logged.
+
+        Where a part compares with the greedy policy, each group has an episode of it beside its own, at the end.
+        """
+        self.step, self.counts, self.again = step, {}, []
+        left = await composition.rewrite(trajectories, self) if composition.slots["rewrites"] else list(trajectories)
+        if "greedy" in composition.needs:
+            left += await self._greedy(left)
+        known = {id(trajectory) for trajectory in (*trajectories, *self.again)}
+        return left, [t for t in left if id(t) not in known], self.counts
+
+    async def _greedy(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        """One greedy episode for each group that the policy played, numbered on from its rollouts."""
+        last: dict[str, Trajectory] = {}
+        for trajectory in trajectories:
+            if trajectory.source != "demonstration":
+                last[trajectory.group] = max(last.get(trajectory.group, trajectory), trajectory, key=_rollout)
+        jobs = [Job(t.task, group, t.rollout + 1, self.step, greedy=True) for group, t in last.items()]
+        played = await self.play(jobs)
+        for trajectory in played:
+            trajectory.greedy = True
+        found = summaries(played)
+        self.counts |= {
+            "greedy/episodes": found["episodes"],
+            "greedy/failures": found["infrastructure_failures"],
+            "greedy/tokens": float(sum(t.num_tokens for t in played)),
+            "greedy/success": found["success"],
+            "greedy/score": found["score"],
+        }
+        return played
 
     async def play(self, jobs: Sequence[Job]) -> list[Trajectory]:
         """Every rank plays its share; all get the whole, in the order of the jobs."""
@@ -63,6 +88,10 @@ class Rehearsal:
         if own is not None:
             return own(task) or {}
         return hints_of_solution(self.world.solution(task) or ())
+
+
+def _rollout(trajectory: Trajectory) -> int:
+    return trajectory.rollout
 
 
 def hints_of_solution(actions: Sequence[str]) -> dict[str, list[str]]:

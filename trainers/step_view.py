@@ -100,6 +100,9 @@ class StepView:
     """[N] int64: the ids of the response tokens."""
     demonstrated: Tensor | None = None
     """[J] bool: said by a demonstrator, not by the policy; such a trajectory is in no statistics."""
+    greedy: Tensor | None = None
+    """[J] bool: played by the greedy policy, to compare others with; it is in no statistics, carries no loss, and is
+    there until the advantage is known."""
     key: Tensor | None = None
     """[J] int64: what a trajectory is in its step (task, group, rollout), the same in any order of the batch."""
     observation_class: Tensor | None = None
@@ -118,7 +121,7 @@ class StepView:
     sampled: Tensor | None = None
     """[N] log-probs of the sampling engine."""
     old: Tensor | None = None
-    """[N] log-probs of the trainer at the rollout's version."""
+    """[N] log-probs of the trainer at the rollout's version; of earlier steps' episodes, before this step's updates."""
     reference: Tensor | None = None
     """[N] log-probs of the reference policy."""
     current: Tensor | None = None
@@ -223,7 +226,8 @@ _LEVELS = {
         " value current_value value_target",
         "U": "turn_position turn_place acts sequence_of_turn readable valid reward returns observation_class"
         " value_at_start value_at_end current_value_at_start turn_value_target",
-        "J": "group_of_trajectory in_statistics bootstraps score success key answer_class value_after demonstrated",
+        "J": "group_of_trajectory in_statistics bootstraps score success key answer_class value_after demonstrated"
+        " greedy",
     }.items()
     for name in names.split()
 }

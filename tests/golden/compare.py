@@ -63,6 +63,7 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "verl_kl_in_reward": surrogates.verl_kl_in_reward,
     "orpo_chi2_llm_regulariser": surrogates.orpo_chi2_llm_regulariser,
     "verl_pf_ppo_weights": surrogates.verl_pf_ppo_weights,
+    "pf_ppo_r2_criterion": selecting.pf_ppo_r2_criterion,
     "knapsack_allocation": curricula.knapsack_allocation,
     "knapsack_values": curricula.knapsack_values,
     "vas": curricula.vas,

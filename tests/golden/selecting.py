@@ -19,6 +19,7 @@ from agentrl.trainers.algorithms.gtpo import (
     runs,
     threshold_of,
 )
+from agentrl.trainers.algorithms.pf_ppo import PFPPOConfig, Strategy, bin_means, kept_of_group, r_squared
 from agentrl.trainers.algorithms.riskpo import (
     QuantileTracker,
     RiskPOConfig,
@@ -227,6 +228,29 @@ def _refused(settings: dict[str, Any], view: Any) -> Iterator[Check]:
         yield Check(1, 1)
     else:
         yield Check(0, 1)
+
+
+def pf_ppo_r2_criterion(case: Case) -> Iterator[Check]:
+    """Of each filter; whom chance keeps beside the best (br) is taken as recorded."""
+    rewards, scores = matrix(case["inputs"]["rewards"]), matrix(case["inputs"]["scores"])
+    strategies: dict[str, tuple[Strategy, int]] = {"bon": ("best", 1), "bw": ("best-worst", 2)}
+    for name, outputs in case["outputs"].items():
+        reward, score = floats(outputs["rewards"]), floats(outputs["scores"])
+        if name in strategies:
+            strategy, keep = strategies[name]
+            config, chance = PFPPOConfig(strategy=strategy, keep=keep), torch.zeros(rewards.shape[1])
+            kept = torch.stack([kept_of_group(row, chance, config) for row in rewards])
+            for got, expected in ((rewards[kept], reward), (scores[kept], score)):
+                yield Check(got.sort().values.tolist(), expected.sort().values.tolist())
+        yield Check(_defined(r_squared(reward, score)), outputs["r2_pointwise"])
+        bins = bin_means(reward, score, case["params"]["n_bins"])
+        for got, expected in zip(bins, (outputs["bin_rewards"], outputs["bin_scores"]), strict=True):
+            yield Check(got.tolist(), expected)
+        yield Check(_defined(r_squared(*bins)), outputs["r2_binned10"])
+
+
+def _defined(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def hand_checked_copo(numbers: dict[str, Any]) -> Iterator[tuple[str, Check]]:

@@ -52,6 +52,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "lp_reg_loss": Subject(algorithms=("lp-reg",), parts=("lp-reg-clip", "lp-reg-proxy")),
     "lp_reg_min_p_proxy": Subject(algorithms=("lp-reg",), parts=("lp-reg-proxy",)),
     "orpo_chi2_llm_regulariser": Subject(algorithms=("chi-squared",), parts=("chi-squared",)),
+    "pf_ppo_r2_criterion": Subject(algorithms=("pf-ppo",), parts=("pf-ppo",)),
     "ppo_clip": Subject(algorithms=("ppo",), parts=("ppo-clip",)),
     "riskpo": Subject(algorithms=("riskpo",), parts=("mixed-value-at-risk",)),
     "riskpo_tracker": Subject(algorithms=("riskpo",), parts=("mixed-value-at-risk",)),
@@ -86,7 +87,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "verl_reinforce_plus_plus_baseline_advantage": Subject(
         algorithms=("reinforce-plus-plus-baseline",), parts=("group-norm", "whiten")
     ),
-    "verl_remax_advantage": Subject(functions=("agentrl.trainers.parts.advantages_group:above_greedy",)),
+    "verl_remax_advantage": Subject(parts=("above-greedy",)),
     "verl_rloo_advantage": Subject(algorithms=("rloo",), parts=("leave-one-out",)),
     "verl_rloo_vectorized_advantage": Subject(algorithms=("rloo",), parts=("leave-one-out",)),
     "verl_sapo_loss": Subject(parts=("sapo",)),

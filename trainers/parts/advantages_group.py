@@ -12,7 +12,8 @@ from torch import Tensor
 from agentrl.segments import count_by, max_by, mean_by, std_by, sum_by
 from agentrl.settings import require
 from agentrl.trainers.algorithm import Part
-from agentrl.trainers.parts.advantages import Singleton, members_of_groups, signal_metrics
+from agentrl.trainers.parts.advantages import Singleton, members_of_groups, return_of_trajectory, signal_metrics
+from agentrl.trainers.parts.credit import backward_sum, chain
 from agentrl.trainers.parts.gates import groups_that_differ
 from agentrl.trainers.step_view import StepView
 
@@ -24,6 +25,12 @@ class SignalScaledConfig:
 
     def __post_init__(self) -> None:
         require(self.divisor > 0, f"divisor is {self.divisor}; it must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AboveGreedyConfig:
+    to_go: bool = False
+    """Add up what is paid from a turn on, as verl does; for returns that are shares of turns, as turn-reward."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +106,31 @@ def best_alone(
 def above_greedy(to_go: Tensor, greedy: Tensor) -> Tensor:
     """A_n = G_n - what the greedy policy got on the same task.
 
-    to_go: [N], what is paid from a token on.   greedy: [N], of each token's task.   Returns [N].
+    to_go: [N], what is paid from a token on.   greedy: [N], of each token's task.   Returns [N]; [U] of turns alike.
     ReMax (arXiv 2310.10505), from verl's `compute_remax_outcome_advantage`.
     """
     return to_go - greedy
+
+
+def greedy_returns(value: Tensor, group: Tensor, greedy: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
+    """What the greedy policy got on each group's task, and whether it played it to an end.
+
+    value: [J] float.   group: [J] int.   greedy: [J] bool.   Returns [G] float, 0 where it did not; [G] bool.
+    """
+    return mean_by(value[greedy], group[greedy], num_groups), count_by(group[greedy], num_groups) > 0
+
+
+def _above_greedy(view: StepView, config: AboveGreedyConfig, state: None) -> Tensor:
+    assert view.returns is not None and view.greedy is not None
+    own, returns = view.trajectory_of_turn, view.returns
+    if config.to_go:
+        returns = backward_sum(returns, torch.ones_like(returns), chain(own, view.order_of_turn))
+        value = sum_by(view.returns, own, view.num_trajectories)
+    else:
+        value = return_of_trajectory(returns, own, view.num_trajectories)
+    baseline, known = greedy_returns(value, view.group_of_trajectory, view.greedy, view.num_groups)
+    compared = (known[view.group_of_trajectory] & view.in_statistics)[own]
+    return above_greedy(returns, baseline[view.group_of_turn]).masked_fill(~compared, 0.0)[view.turn_of_token]
 
 
 def _above_mean_by_length(view: StepView, config: None, state: None) -> Tensor:
@@ -121,6 +149,17 @@ def _best_alone(view: StepView, config: BestAloneConfig, state: None) -> Tensor:
     return best_alone(value, group, counted, view.num_groups, std=config.std, epsilon=config.epsilon)[member_of_token]
 
 
+ABOVE_GREEDY = Part(
+    name="above-greedy",
+    kind="advantage",
+    bind=_above_greedy,
+    config=AboveGreedyConfig,
+    needs=("greedy",),
+    metrics=signal_metrics,
+    citation="Z. Li et al.: ReMax: a simple, effective, and efficient reinforcement learning method for aligning large "
+    "language models. arXiv 2310.10505.",
+)
+"""ReMax's: return against that of one greedy episode of the same task, played beside the group and not trained on."""
 ABOVE_MEAN_BY_LENGTH = Part(
     name="above-mean-by-length",
     kind="advantage",
