@@ -15,6 +15,8 @@ FORBIDDEN_CALLS = {
 FORBIDDEN_WORDS = {"shell": "a command is a list of words", "allow_pickle": "arrays are not pickled"}
 PRIVATE_PIPE = "agentrl/workers/"
 """Between a process and the child that it has started itself, over a pipe that no one else can reach."""
+INSIDE = "agentrl/sandbox/inside.py"
+"""The program that runs in the sandbox: what it executes is foreign, and can reach nothing."""
 MACHINE_PATHS = re.compile(r"(?<![\w.~-])/(?:home|Users|root|work|mnt|media)/[\w.-]+")
 SECRETS = re.compile(
     r"sk-[A-Za-z0-9_-]{24,}|hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{30,}|AKIA[0-9A-Z]{16}|xox[abp]-[A-Za-z0-9-]{20,}"
@@ -44,7 +46,7 @@ def offences(file):
 @pytest.mark.parametrize("file", [*SOURCES, *(f for f in SCRIPTS if "tests" not in f.parts)], ids=name)
 def test_nothing_foreign_is_executed(file):
     found = [o for o in offences(file) if not (name(file).startswith(PRIVATE_PIPE) and o.endswith("import pickle"))]
-    assert not found
+    assert not [o for o in found if not (name(file) == INSIDE and o.endswith((": exec", ": eval")))]
 
 
 @pytest.mark.parametrize(
