@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import math
 import os
 import sys
 import threading
@@ -256,6 +257,9 @@ def flag_layer(flags: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in flags.items():
         if value is None:
             continue
+        if name == "env" and isinstance(value, str) and "," in value:
+            layer = merge(layer, mixture_layer(value))
+            continue
         path = FLAGS.get(name, (name,))
         if name not in FLAGS and name not in RunConfig.__dataclass_fields__:
             known = [*FLAGS, *RunConfig.__dataclass_fields__]
@@ -265,6 +269,24 @@ def flag_layer(flags: Mapping[str, Any]) -> dict[str, Any]:
             value = value if isinstance(value, Mapping) else to_mapping(value)
         layer = merge(layer, _nested(path, os.fspath(value) if isinstance(value, os.PathLike) else value))
     return layer
+
+
+def mixture_layer(worlds: str) -> dict[str, Any]:
+    """The layer of `--env alfworld:3,rlvr`: a mixture of worlds and their weights, 1 where none is given.
+
+    Raises ConfigError for what is no list of worlds.
+    """
+    weights: dict[str, Any] = {}
+    for word in worlds.split(","):
+        name, colon, weight = word.strip().partition(":")
+        try:
+            number = float(weight) if colon else 1.0
+        except ValueError:
+            number = math.nan
+        if not name or name in weights or not number > 0:
+            raise ConfigError(f"--env {worlds}: {word.strip()!r} is no world with a weight; write alfworld:3,rlvr:1")
+        weights[name] = number
+    return {"env": "mixture", "env_settings": {"worlds": weights}}
 
 
 def set_layer(assignments: Iterable[str]) -> dict[str, Any]:

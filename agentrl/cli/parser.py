@@ -56,7 +56,11 @@ def number(text: str) -> float:
 def add_settings(parser: argparse.ArgumentParser, *, training: bool) -> None:
     """The flags that stand for settings, `--config` and `--set`."""
     group = parser.add_argument_group("settings", "default < the model's own < --config < --set < flag")
-    group.add_argument("--env", metavar="NAME", help="the world (agentrl list envs), or module:attribute")
+    group.add_argument(
+        "--env",
+        metavar="NAME",
+        help="the world (agentrl list envs), module:attribute, or several and their weights: alfworld:3,rlvr:1",
+    )
     group.add_argument("--memory", metavar="NAME", help="what the agent sees of earlier turns")
     group.add_argument("--format", metavar="NAME", help="how a view becomes messages and a reply an action")
     group.add_argument("--seed", type=whole_number(), help="everything random follows from it")

@@ -52,15 +52,18 @@ def settings_of_world(name: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Print a block a split.   Raises AgentRLError for an unknown world, split or setting."""
-    from agentrl.api import set_layer
+    from agentrl.api import flag_layer, set_layer
     from agentrl.composition import world_settings
     from agentrl.registry import load
     from agentrl.run_directory import panel_hash
+    from agentrl.settings import merge
 
-    world = load("env", args.env)
+    asked = flag_layer({"env": args.env})
+    world = load("env", asked["env"])
     settings = set_layer(args.sets)
     inner = settings.pop("env_settings", {})
-    config = world_settings(world, {**(inner if isinstance(inner, dict) else {}), **settings})
+    inner = merge(asked.get("env_settings", {}), inner if isinstance(inner, dict) else {})
+    config = world_settings(world, merge(inner, settings))
     if args.split and args.split not in world.SPLITS:
         raise ConfigError(
             f"{args.env} has no split {args.split!r}{nearest(args.split, world.SPLITS)} "

@@ -17,6 +17,7 @@ SETTINGS = [
     ("guess", {"admissible": True, "highest": 7}),
     ("rlvr", {}),
     ("rlvr", {"levels": (5,), "format_share": 0.2, "num_train": 90}),
+    ("mixture", {"worlds": {"guess": 2, "rlvr": 1}, "settings": {"rlvr": {"num_train": 60}}}),
     ("alfworld", {"engine": "native", "data": "generated"}),
     ("alfworld", {"engine": "native", "data": "generated", "admissible": False, "panel": 3}),
 ]
