@@ -11,7 +11,7 @@ export PYTHON
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train train-long evaluate test test-slow lint check bench docs tiny-model clean clean-all
+.PHONY: help train train-long evaluate algorithms test test-slow lint check bench docs tiny-model clean clean-all
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
@@ -38,6 +38,9 @@ evaluate: $(VENV)/.ready-to-run ## judge the model that comes with the package o
 test: $(VENV)/.ready-to-test ## set up, then pass the tests
 	@make/system.sh --if-possible $$(sed 's/#.*//' tests/system_programs.txt)
 	$(BIN)/python -m pytest $(ARGS)
+
+algorithms: $(VENV)/.ready-to-run ## train every algorithm for about 90 seconds on two worlds, and table what came of it (two hours)
+	$(BIN)/python make/algorithms.py $(ARGS)
 
 test-slow: $(VENV)/.ready-to-test ## the tests that take long
 	@make/system.sh --if-possible $$(sed 's/#.*//' tests/system_programs.txt)

@@ -4,13 +4,13 @@
 
 A run of an algorithm on a world takes about 90 seconds: the world's own tiny model, the same tasks, seed, rollouts and
 optimiser for all, judged on held-out tasks as the model was before. What is finished is not done again, so a second
-call goes on; several processes may share the work (`--worlds rlvr` here, `--worlds alfworld` there). `--part SLOT=PART`
-and `--label` run a combination beside the papers: `--label "grpo with gspo" --algos grpo --part surrogate=gspo`.
+call goes on; several processes may share the work (`--worlds rlvr` here, `--worlds alfworld` there).
 """
 
 import argparse
 import json
 import os
+import re
 import statistics
 import sys
 from collections.abc import Iterable, Mapping
@@ -41,17 +41,35 @@ WORLDS: Mapping[str, dict[str, Any]] = {
 ARGUMENTS: Mapping[str, list[str]] = {"dapo": ["settings.overlong.max_length=200", "settings.overlong.buffer=50"]}
 """What an algorithm has no default for."""
 
+COMBINATIONS: Mapping[str, tuple[str, list[str]]] = {
+    "gigpo + EPO's terms": ("gigpo", ["parts.regularisers=[epo-entropy, epo-smoothing]"]),
+    "epo on GSPO": ("epo", ["parts.surrogate=gspo"]),
+    "empg over gigpo's steps": ("gigpo", ["parts.modifiers=+empg"]),
+    "bnpo on CISPO": ("bnpo", ["parts.surrogate=cispo"]),
+    "riskpo on Clip-Cov": ("riskpo", ["parts.surrogate=clip-cov"]),
+    "copo under empg": ("copo", ["parts.modifiers=+empg"]),
+    "gtpo's conflict tokens on SAPO": ("gtpo", ["parts.surrogate=sapo"]),
+    "ppo's critic on MDPO": ("ppo", ["parts.surrogate=mdpo"]),
+    "d3s with Lp-Reg": ("d3s", ["parts.surrogate=lp-reg-clip"]),
+    "pf-ppo's filter on RatioNorm": ("pf-ppo", ["parts.surrogate=ratio-norm"]),
+    "epo with dynamic sampling": ("epo", ["curriculum=dynamic-sampling"]),
+    "rloo's baseline on GMPO with KL-Cov": (
+        "rloo",
+        ["parts.surrogate=gmpo", "parts.aggregate=turn-mean", "parts.regularisers=kl-cov"],
+    ),
+}
+"""Ours, unpublished: label -> (algorithm, what one line of config changes in it)."""
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--algos", default="", help="algorithms, separated by commas; empty: every one")
+    parser.add_argument("--combinations", action="store_true", help="the unpublished combinations instead")
     parser.add_argument("--worlds", default=",".join(WORLDS), help="worlds, separated by commas")
     parser.add_argument("--seeds", default="1", help="seeds of the runs, separated by commas")
     parser.add_argument("--steps", type=int, default=0, help="steps of a run; 0: what takes about 90 seconds")
     parser.add_argument("--out", default="runs/algorithms", help="folder of the runs and their results")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of every run")
-    parser.add_argument("--part", action="append", default=[], metavar="SLOT=PART", help="a part of every run")
-    parser.add_argument("--label", default="", help="name of the rows, where --set or --part makes a combination")
     parser.add_argument("--table", action="store_true", help="only show what is there")
     return parser.parse_args()
 
@@ -69,16 +87,18 @@ def judged(world: str, policy: str) -> dict[str, Any]:
     }
 
 
-def run(world: str, algo: str, seed: int, label: str, asked: argparse.Namespace) -> dict[str, Any]:
+def run(
+    world: str, label: str, algo: str, changes: Iterable[str], seed: int, asked: argparse.Namespace
+) -> dict[str, Any]:
     """Train and judge; the result is kept beside the run."""
-    folder = Path(asked.out) / world / f"{label}-{seed}".replace(" ", "_").replace(",", "")
+    folder = Path(asked.out) / world / f"{re.sub('[^a-z0-9]+', '-', label.lower())}-{seed}"
     finished = folder / "judged.json"
     if finished.is_file():
         return dict(json.loads(finished.read_text()))
     if (folder / "config.yaml").is_file():
         agentrl.train(resume=folder, display=Display())
     else:
-        layers = [*ARGUMENTS.get(algo, []), *asked.set, *(f"parts.{part}" for part in asked.part)]
+        layers = [*ARGUMENTS.get(algo, []), *changes, *asked.set]
         common = {"validation": {"num_tasks": 0}, "trainer": {"save_trajectories": False, "checkpoint_every": 1000}}
         config = merge(merge(common, WORLDS[world]["run"]), set_layer(layers))
         if asked.steps:
@@ -142,18 +162,20 @@ def finished(world: str, out: Path) -> list[dict[str, Any]]:
 def main() -> int:
     asked = arguments()
     worlds = asked.worlds.split(",")
-    algos = asked.algos.split(",") if asked.algos else list(TABLES["algorithm"])
+    rows = COMBINATIONS if asked.combinations else {algo: (algo, []) for algo in TABLES["algorithm"]}
+    if asked.algos:
+        rows = {label: row for label, row in rows.items() if label in asked.algos.split(",")}
     failed = 0
     try:
         for world in worlds:
             start = before(world, asked)
-            for algo in [] if asked.table else algos:
+            for label, (algo, changes) in {} if asked.table else rows.items():
                 for seed in (int(seed) for seed in asked.seeds.split(",")):
                     try:
-                        run(world, algo, seed, asked.label or algo, asked)
+                        run(world, label, algo, changes, seed, asked)
                     except AgentRLError as error:
                         failed += 1
-                        sys.stderr.write(f"{algo} on {world}: {error}\n")
+                        sys.stderr.write(f"{label} on {world}: {error}\n")
             sys.stdout.write(table(world, start, finished(world, Path(asked.out))) + "\n\n")
     except AgentRLError as error:
         sys.stderr.write(f"{error}\n")

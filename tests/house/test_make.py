@@ -13,6 +13,7 @@ from tests.programs import needs_program
 TARGETS = {
     "train",
     "train-long",
+    "algorithms",
     "evaluate",
     "test",
     "test-slow",
