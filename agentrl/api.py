@@ -18,6 +18,7 @@ from agentrl.config import RunConfig, resolve
 from agentrl.errors import ConfigError, RunDirectoryError, nearest
 from agentrl.interruption import hand_over
 from agentrl.models.defaults import is_model, model_defaults, model_of_run, run_defaults
+from agentrl.own_reward import learning_from_reward, reward_of
 from agentrl.registry import load, names
 from agentrl.settings import merge, to_mapping
 
@@ -34,6 +35,7 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "model": ("model", "name"),
     "memory": ("memory",),
     "format": ("format",),
+    "reward": ("reward",),
     "steps": ("trainer", "steps"),
     "seed": ("seed",),
     "lora": ("model", "lora"),
@@ -71,7 +73,7 @@ def train(
     *,
     world: Any = None,
     tasks: "Sequence[Task] | Mapping[str, Sequence[Task]] | None" = None,
-    reward: Callable[..., float] | None = None,
+    reward: Callable[..., float] | str | None = None,
     display: "Display | None" = None,
     resume: bool | str | os.PathLike[str] = False,
     **flags: Any,
@@ -80,7 +82,8 @@ def train(
 
     config: settings; a mapping has the shape of the YAML file.   world: a module or object with a world's members, or
     one's own Env class; no registration needed.   tasks: the panel of an Env class, or {split: panel}.
-    reward: trajectory -> a number for its last turn, or one a turn, added to what the world pays.
+    reward: trajectory -> a number for its last turn, or one a turn, added to what the world pays; or its name, as
+    `module:function`, which the run directory keeps.
     display: default silent.   resume: the run directory to go on with, or True where `run_dir` names it.
     flags: as on the command line (`FLAGS`), or any setting of `RunConfig`.
     Where torch's process group is set up, its processes train together; call it in each of them with the same.
@@ -91,6 +94,7 @@ def train(
 
     shown = display if display is not None else Silent()
     own = own_world(world, tasks)
+    reward, flags = _by_name(reward, flags)
     folder = _resumed(config, resume, flags)
     if folder is not None:
         with opened(lambda: RunDirectory.open(folder, command=sys.argv)) as run_dir:
@@ -101,13 +105,20 @@ def train(
                     f"given again, as agentrl.train(resume={str(folder)!r}, world={settings.env}, ...) in Python"
                 )
             check(settings, own)
+            reward = reward_of(settings, reward)
             for change in run_dir.changed_since_last_start():
                 shown.note(f"changed since the last start, so weights may differ in their last bits: {change}")
             return _run(settings, run_dir, shown, True, own, reward)
-    settings = python_config(config, own, flags)
+    settings = learning_from_reward(python_config(config, own, flags))
     check(settings, own)
+    reward = reward_of(settings, reward)
     with opened(lambda: RunDirectory.create(settings, command=sys.argv)) as run_dir:
         return _run(settings, run_dir, shown, False, own, reward)
+
+
+def _by_name(reward: Any, flags: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A reward function that is named is a setting."""
+    return (None, {**flags, "reward": reward}) if isinstance(reward, str) else (reward, dict(flags))
 
 
 def opened(open_run: "Callable[[], RunDirectory]") -> "RunDirectory":
@@ -151,7 +162,7 @@ def evaluate(
     policy: Any = None,
     world: Any = None,
     tasks: "Sequence[Task] | Mapping[str, Sequence[Task]] | None" = None,
-    reward: Callable[..., float] | None = None,
+    reward: Callable[..., float] | str | None = None,
     display: "Display | None" = None,
     split: str = "",
     episodes: int = 0,
@@ -169,7 +180,9 @@ def evaluate(
     trajectories and results.json; empty: nothing is written.   base_url: of the server for `api:NAME`.
     """
     own = own_world(world, tasks)
+    reward, flags = _by_name(reward, flags)
     settings = python_config(config, own, flags, policy)
+    reward = reward_of(settings, reward)
     run = load("evaluation", _EVALUATE)
     return blocking(
         lambda: run(
@@ -206,10 +219,12 @@ def evaluate_several(
     `valid_seen-greedy`.   The rest: as `evaluate`.
     """
     run = load("evaluation", _EVALUATE_SEVERAL)
+    reward = reward_of(config)
     return blocking(
         lambda: run(
             config,
             policy=policy,
+            reward=reward,
             display=display,
             splits=splits,
             decodings=decodings,

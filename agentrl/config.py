@@ -229,6 +229,8 @@ class RunConfig:
     """How the world's expert demonstrates, where it can be told: planted mistakes and the like."""
     data: str = ""
     """A run directory or a .jsonl.gz of trajectories to learn from, in place of demonstrations."""
+    reward: str = ""
+    """A reward function of one's own, as module:function; what it gives is added to what the world pays."""
     train_split: str = "train"
     """Task panel that is trained on."""
     model: ModelConfig = ModelConfig()

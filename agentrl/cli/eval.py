@@ -10,7 +10,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from agentrl.cli.parser import add_settings, number, settings_layers, whole_number, write
+from agentrl.cli.parser import add_reward, add_settings, number, settings_layers, whole_number, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agentrl.config import RunConfig
 
-SETTING_FLAGS = ("env", "memory", "format", "seed", "threads")
+SETTING_FLAGS = ("env", "memory", "format", "reward", "seed", "threads")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="", metavar="FOLDER", help="write trajectories and results.json here")
     parser.add_argument("--quiet", action="store_true", help="show the table alone")
     parser.add_argument("--dry-run", action="store_true", help="show the configuration, check it, and stop")
+    add_reward(parser)
     add_settings(parser, training=False)
 
 

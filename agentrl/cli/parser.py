@@ -83,6 +83,13 @@ def add_settings(parser: argparse.ArgumentParser, *, training: bool) -> None:
     )
 
 
+def add_reward(parser: argparse.ArgumentParser) -> None:
+    """The flag that names a reward function."""
+    parser.add_argument(
+        "--reward", metavar="MODULE:FUNCTION", help="a function of a trajectory, paid beside what the world pays"
+    )
+
+
 def settings_layers(args: argparse.Namespace, names: Sequence[str]) -> list[dict[str, Any]]:
     """The layers of a command line: file, --set, flags. names: the flags among `agentrl.api.FLAGS` to read."""
     from agentrl.api import flag_layer, set_layer

@@ -8,14 +8,28 @@ agentrl train --resume runs/guess-grpo-0
 import argparse
 from typing import Any
 
-from agentrl.cli.parser import add_settings, settings_layers, write
+from agentrl.cli.parser import add_reward, add_settings, settings_layers, write
 from agentrl.errors import ConfigError
 
-SETTING_FLAGS = ("env", "algo", "model", "memory", "format", "steps", "seed", "lora", "lr", "threads", "run_dir")
+SETTING_FLAGS = (
+    "env",
+    "algo",
+    "model",
+    "memory",
+    "format",
+    "reward",
+    "steps",
+    "seed",
+    "lora",
+    "lr",
+    "threads",
+    "run_dir",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, training=True)
+    add_reward(parser)
     parser.add_argument(
         "--out", "--run-dir", dest="run_dir", metavar="FOLDER", help="the run directory; default runs/ENV-ALGO-SEED"
     )
@@ -27,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Resolve, check, show, train.   Returns 0; raises AgentRLError for what a user can put right."""
     from agentrl import api
+    from agentrl.own_reward import learning_from_reward
     from agentrl.run_directory import read_config
 
     if args.resume:
@@ -35,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"a resumed run keeps its configuration; give --resume without {', '.join(refused)}")
         config = read_config(f"{args.resume}/config.yaml", run_dir=args.resume)
     else:
-        config = api.resolve_layers(*settings_layers(args, SETTING_FLAGS))
+        config = learning_from_reward(api.resolve_layers(*settings_layers(args, SETTING_FLAGS)))
     if args.dry_run:
         _show(config, api.check(config))
         return 0

@@ -1,0 +1,91 @@
+"""A reward function of one's own by its name (`--reward module:function`): found, called, and named where it fails."""
+
+import dataclasses
+import inspect
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from agentrl.config import RunConfig
+from agentrl.errors import ConfigError, WorldFailure
+from agentrl.registry import load
+from agentrl.types import Trajectory
+
+Reward = Callable[[Trajectory], Any]
+
+_READING = {"outcome": "reward-sum", "last-turn-outcome": "turn-reward"}
+"""Returns that read the outcome alone -> those that credit the same turns with what was paid."""
+
+
+class NamedReward:
+    """A function of a module: trajectory -> a number for its last turn, or one a turn; or a coroutine function.
+
+    One that fails on its first episode stops the run, since it then hardly works on any: ConfigError. Later it costs
+    the episode it fails on, as a world does: WorldFailure. Both name the function and the task.
+    """
+
+    def __init__(self, name: str) -> None:
+        """name: `module:function`.   Raises UnknownName, ConfigError where there is no such function."""
+        if ":" not in name:
+            raise ConfigError(f"reward is {name!r}; write module:function, as rewards:brevity for rewards.py's brevity")
+        self.name = name
+        self._function = load("reward", name)
+        self._proven = False
+        if not callable(self._function):
+            kind = type(self._function).__name__
+            raise ConfigError(f"reward {name!r} is {kind}; it must be a function of a trajectory")
+
+    def __call__(self, trajectory: Trajectory) -> Any:
+        """What the function pays, checked; awaitable where the function is a coroutine function."""
+        try:
+            paid = self._function(trajectory)
+            return self._awaited(paid, trajectory) if inspect.isawaitable(paid) else self._checked(paid)
+        except Exception as error:
+            raise self._failure(error, trajectory) from error
+
+    async def _awaited(self, coming: Awaitable[Any], trajectory: Trajectory) -> float | list[float]:
+        try:
+            return self._checked(await coming)
+        except Exception as error:
+            raise self._failure(error, trajectory) from error
+
+    def _checked(self, paid: Any) -> float | list[float]:
+        many = hasattr(paid, "__len__") and not isinstance(paid, (str, bytes))
+        numbers = [float(number) for number in paid] if many else [float(paid)]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"it returned {paid}; it must be finite")
+        self._proven = True
+        return numbers if many else numbers[0]
+
+    def _failure(self, error: Exception, trajectory: Trajectory) -> ConfigError | WorldFailure:
+        kind = WorldFailure if self._proven else ConfigError
+        return kind(f"reward {self.name} on task {trajectory.task.id!r}: {type(error).__name__}: {error}")
+
+
+def reward_of(config: RunConfig, given: Reward | None = None) -> Reward | None:
+    """The reward function of a run: the one that is given, or the one that `reward` names.   Raises as NamedReward."""
+    if given is not None or not config.reward:
+        return given
+    return NamedReward(config.reward)
+
+
+def learning_from_reward(config: RunConfig) -> RunConfig:
+    """The configuration under which what `reward` pays is learned from: with returns that read what turns were paid.
+
+    Raises ConfigError where the algorithm reads no rewards and there is no such returns part for it.
+    """
+    if not config.reward:
+        return config
+    from agentrl.composition import compose
+
+    NamedReward(config.reward)  # is it there
+    parts = compose(config).parts
+    if any("reward" in part.needs for slot in ("returns", "advantage") for part in parts[slot]):
+        return config
+    standing = next((part.name for part in parts["returns"]), "none")
+    if not parts["advantage"] or "returns" in config.parts or standing not in _READING:
+        raise ConfigError(
+            f"reward is {config.reward!r}, which is added to the turn rewards, and {config.algo} with returns "
+            f"{standing!r} does not read them; use one that has an advantage, and --set parts.returns=reward-sum"
+        )
+    return dataclasses.replace(config, parts={**config.parts, "returns": _READING[standing]})
