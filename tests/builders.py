@@ -38,9 +38,19 @@ TURN_FIELDS = (
     "turn_value_target",
 )
 TRAJECTORY_FIELDS = (
-    *("in_statistics", "bootstraps", "score", "success", "key", "answer_class", "value_after", "demonstrated"),
+    *(
+        "in_statistics",
+        "bootstraps",
+        "score",
+        "success",
+        "key",
+        "answer_class",
+        "value_after",
+        "demonstrated",
+        "greedy",
+    ),
 )
-_SWITCHES = {"trained", "acts", "in_statistics", "bootstraps", "readable", "valid", "demonstrated"}
+_SWITCHES = {"trained", "acts", "in_statistics", "bootstraps", "readable", "valid", "demonstrated", "greedy"}
 _INTEGERS = {
     *(
         "turn_of_token",
@@ -95,6 +105,7 @@ def view_of(groups: Groups, **fields: Any) -> StepView:
         "key": list(range(num_trajectories)),
         "answer_class": list(range(num_trajectories)),
         "demonstrated": [False] * num_trajectories,
+        "greedy": [False] * num_trajectories,
     }
     settings: dict[str, Any] = {"num_groups": len(groups)}
     scalars = ("num_groups", "step", "num_steps", "singleton", "learning_rate")

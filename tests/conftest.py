@@ -25,8 +25,11 @@ os.environ.update(
 for setting in ("ALFWORLD_DATA", "OPENAI_API_KEY", "OPENAI_BASE_URL", "HF_TOKEN"):  # a user's own must change nothing
     os.environ.pop(setting, None)
 
-hypothesis.settings.register_profile("anywhere", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None)
+# Neither a deadline nor a health check: how long an example takes is up to what else the machine does.
+ANY_TIME = {"deadline": None, "suppress_health_check": (hypothesis.HealthCheck.too_slow,)}
+hypothesis.settings.register_profile("anywhere", **ANY_TIME)
+hypothesis.settings.register_profile("ci", derandomize=True, database=None, **ANY_TIME)
+hypothesis.settings.register_profile("slow", max_examples=2000, **ANY_TIME)
 hypothesis.settings.load_profile("ci" if programs.in_ci() else "anywhere")
 
 

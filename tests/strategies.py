@@ -1,5 +1,6 @@
 """The one strategy from which property tests draw: random batches as a step sees them."""
 
+import hypothesis
 import torch
 from hypothesis import strategies as st
 
@@ -8,6 +9,11 @@ from tests.builders import reordered, view_of
 
 PROBES = ("proxy-keeps", "proxy-kl", "sum-of-squares", "hidden-norm", "score-norm", "score-variance")
 """What the probes of all parts read."""
+
+
+def examples(num: int) -> hypothesis.settings:
+    """So many examples in the normal run, and twenty times as many with `--hypothesis-profile=slow`."""
+    return hypothesis.settings(max_examples=max(1, num * hypothesis.settings.default.max_examples // 100))
 
 
 @st.composite
@@ -36,6 +42,10 @@ def views(draw: st.DrawFn, min_groups: int = 0, max_groups: int = 3) -> StepView
             place += 1
     in_statistics = switches(len(trajectories))
     demonstrated = [not counted and draw(st.booleans()) for counted in in_statistics]
+    greedy = [
+        not counted and not shown and draw(st.booleans())
+        for counted, shown in zip(in_statistics, demonstrated, strict=True)
+    ]
     carries_loss = [
         (counted or shown) and kept
         for counted, shown, kept in zip(in_statistics, demonstrated, switches(len(trajectories)), strict=True)
@@ -53,6 +63,7 @@ def views(draw: st.DrawFn, min_groups: int = 0, max_groups: int = 3) -> StepView
         turn_place=[place for own in trajectories for place in range(len(own))],
         in_statistics=in_statistics,
         demonstrated=demonstrated,
+        greedy=greedy,
         trained=[kept for own, kept in zip(trajectories, carries_loss, strict=True) for _ in range(sum(own))],
         readable=switches(num_turns),
         valid=switches(num_turns),

@@ -1,16 +1,17 @@
 """The algorithms as wholes: their equations by hand, and what must hold of each for any batch (R7)."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentrl.registry import TABLES, load
 from agentrl.trainers.composition import compose
 from tests.builders import TOKEN_FIELDS, reordered, view_of
-from tests.strategies import PROBES, views
+from tests.strategies import PROBES, examples, views
 
 EVERYTHING = {"parts": {"modifiers": "+engine-correction"}, "settings": {"kl": {"coef": 0.04}}}
 VARIANTS = {
@@ -46,6 +47,19 @@ VARIANTS = {
     "grpo, kl-reward": ("grpo", {"parts": {"returns": "reward-sum", "rewards": "kl-reward"}}),
     "mdpo": ("mdpo", {}),
     "mdpo, plain": ("mdpo", {"settings": {"mdpo": {"estimator": "plain", "schedule": "linear"}}}),
+    "mdpo-off-policy": ("mdpo-off-policy", {}),
+    "mdpo-off-policy, soft": (
+        "mdpo-off-policy",
+        {"settings": {"mdpo-off-policy": {"estimator": "plain", "entropy_coef": 0.2, "cap": 1.02}}},
+    ),
+    "reinforce, above-greedy": ("reinforce", {"parts": {"advantage": "above-greedy"}}),
+    "grpo, above-greedy to go": (
+        "grpo",
+        {
+            "parts": {"advantage": "above-greedy", "returns": "turn-reward"},
+            "settings": {"above-greedy": {"to_go": True}},
+        },
+    ),
     "ratio-norm": ("ratio-norm", {}),
     "ratio-norm, tenths": ("ratio-norm", {"settings": {"ratio-norm": {"bins": "tenth"}}}),
     "ratio-norm, batch": ("ratio-norm", {"settings": {"ratio-norm": {"bins": "batch"}}}),
@@ -121,7 +135,7 @@ def test_every_registered_algorithm_is_tested():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@settings(max_examples=12)
+@examples(12)
 @given(view=views(), order=st.integers(0, 999))
 def test_the_order_of_turns_and_trajectories_changes_nothing(variant, view, order):
     composition = composition_of(variant, view)
@@ -135,7 +149,7 @@ def test_the_order_of_turns_and_trajectories_changes_nothing(variant, view, orde
 
 
 @pytest.mark.parametrize("variant", ONE_AGGREGATE)
-@settings(max_examples=12)
+@examples(12)
 @given(view=views(), num_cuts=st.integers(1, 4), data=st.data())
 def test_the_gradient_does_not_depend_on_the_cut(variant, view, num_cuts, data):
     """Pieces of whole trajectories, weighed by the whole batch, give the loss and gradient of the whole."""
@@ -164,7 +178,7 @@ def test_the_gradient_does_not_depend_on_the_cut(variant, view, num_cuts, data):
 
 
 @pytest.mark.parametrize("variant", PIECEWISE)
-@settings(max_examples=12)
+@examples(12)
 @given(view=views())
 def test_one_pass_may_know_the_current_numbers_of_one_turn_alone(variant, view):
     """What `couples` promises: with every other turn's numbers wrong, a turn's gradient is the same."""
@@ -181,7 +195,7 @@ def test_one_pass_may_know_the_current_numbers_of_one_turn_alone(variant, view):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@settings(max_examples=12)
+@examples(12)
 @given(view=views())
 def test_what_carries_no_loss_has_no_gradient_and_nothing_is_ever_nan(variant, view):
     composition = composition_of(variant, view)
@@ -208,6 +222,37 @@ def test_an_empty_batch_has_loss_zero(variant, groups):
     loss, _, terms = loss_and_gradients(composition, composition.advantage(empty))
     assert loss == 0
     assert set(terms.values()) == {0.0}
+
+
+NO_POLICY_GRADIENT = {
+    "sft": "it has no advantage",
+    "clip-cov": "some tokens have no gradient",
+    "ratio-norm": "the ratio is not the token's own",
+}
+"""Algorithms whose surrogate is another one on what was just sampled, and why."""
+
+
+@pytest.mark.parametrize("algo", [name for name in TABLES["algorithm"] if name not in NO_POLICY_GRADIENT])
+@examples(12)
+@given(view=views())
+def test_on_what_was_just_sampled_the_surrogate_is_the_policy_gradient(algo, view):
+    """d L / d log p(n) = -w(n) A(n), w the aggregate's: the first update of a rollout that the policy itself played."""
+    composition = compose(load("algorithm", algo))
+    view = view.with_fields(
+        sampled=view.old,
+        current=view.old,
+        entropy=view.sampled_entropy,
+        probes=view.sampled_probes,
+        demonstrated=torch.zeros_like(view.demonstrated),
+        trained=view.trained & ~view.demonstrated[view.trajectory_of_token],
+    )
+    view = composition.advantage(view)
+    current = view.old.clone().requires_grad_()
+    of_surrogate = composition.slots | {"regularisers": ()}
+    loss, _ = replace(composition, slots=of_surrogate).loss(view.with_fields(current=current))
+    (gradient,) = torch.autograd.grad(loss, current)
+    advantage = view.advantage if view.second_advantage is None else view.advantage + view.second_advantage
+    torch.testing.assert_close(gradient, -composition.weights(view, "token") * advantage, rtol=1e-9, atol=1e-12)
 
 
 def two_trajectories(**fields):

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentrl.errors import ConfigError
-from agentrl.trainers.algorithms.pf_ppo import PF_PPO, PFPPOConfig, filter_weights, kept_of_group
+from agentrl.trainers.algorithms.pf_ppo import (
+    PF_PPO,
+    PFPPOConfig,
+    bin_means,
+    filter_weights,
+    kept_of_group,
+    r_squared,
+)
 from agentrl.trainers.composition import compose
 from tests.builders import view_of
 
@@ -69,6 +76,45 @@ def test_what_carries_no_loss_takes_no_place():
     masked = view().with_fields(trained=torch.tensor([False, False] + [True] * 8))
     filled = compose(PF_PPO).advantage(masked)
     assert filled.trained.tolist() == [False] * 2 + [True] * 8
+
+
+def numbers(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def test_the_criterion_is_what_is_left_of_the_variance_around_the_best_line():
+    assert r_squared(numbers(0, 1, 2), numbers(5, 7, 9)) == pytest.approx(1)
+    assert r_squared(numbers(0, 0, 1, 1), numbers(0, 2, 1, 1)) == pytest.approx(0)
+    assert r_squared(numbers(0, 1, 2, 3), numbers(0, 0, 1, 1)) == pytest.approx(0.8)  # the line .4 R - .1
+    assert r_squared(numbers(1, 1), numbers(0, 1)) is None and r_squared(numbers(0, 1), numbers(1, 1)) is None
+    assert r_squared(numbers(), numbers()) is None
+
+
+def test_bins_are_of_equal_number_and_by_reward():
+    rewards, scores = bin_means(numbers(3, 1, 2, 5, 4), numbers(0, 1, 0, 1, 1), 2)
+    assert rewards.tolist() == [2.0, 4.5] and scores.tolist() == [pytest.approx(1 / 3), 1.0]
+    assert [len(means) for means in bin_means(numbers(1, 2), numbers(0, 1))] == [2, 2]
+    assert [len(means) for means in bin_means(numbers(), numbers())] == [0, 0]
+
+
+def test_with_a_true_score_the_criterion_of_what_is_kept_and_of_all_is_shown():
+    truth = {"truth": numbers(0, 1, 1, 1, 0)}
+    told = view().with_fields(components=truth, success=numbers(0, 1, 0, 1, 0))
+    composition = compose(PF_PPO, settings={"pf-ppo": {"truth": "truth"}})
+    filled = composition.advantage(told)
+    filled = filled.with_fields(current=filled.advantage, old=filled.advantage)
+    shown = composition.metrics(filled)
+    assert shown["pf_ppo/r2_kept"] == pytest.approx(1)  # of 0, 1, 1, 0 the reward says it all
+    assert shown["pf_ppo/r2_all"] == pytest.approx(1 - 0.2 / 1.2)  # the fifth, 0.5, is 0.4 off the line R
+    assert shown["pf_ppo/r2_all_binned"] == pytest.approx(shown["pf_ppo/r2_all"])  # fewer than ten
+    equal = told.with_fields(components={"truth": torch.ones(5).double()})
+    composition.advantage(equal)
+    assert not [name for name in composition.metrics(filled) if "r2" in name]  # undefined, and nothing of before
+    by_success = compose(PF_PPO, settings={"pf-ppo": {"truth": "success"}})
+    by_success.advantage(told)
+    assert by_success.metrics(filled)["pf_ppo/r2_kept"] == pytest.approx(1)
+    with pytest.raises(ConfigError, match=r"pf-ppo\.truth is 'taste', and this world tells: success, truth"):
+        compose(PF_PPO, settings={"pf-ppo": {"truth": "taste"}}).advantage(told)
 
 
 @pytest.mark.parametrize("settings", [{"keep": 0}, {"keep": 1}, {"power": -1.0}])

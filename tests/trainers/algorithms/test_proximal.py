@@ -13,7 +13,13 @@ from agentrl.trainers.algorithms.chi_squared import (
     root_of_mean,
     tangent_expm1,
 )
-from agentrl.trainers.algorithms.mdpo import MDPO_SURROGATE, MDPOConfig, proximal_weight
+from agentrl.trainers.algorithms.mdpo import (
+    MDPO_OFF_POLICY_SURROGATE,
+    MDPO_SURROGATE,
+    MDPOConfig,
+    MDPOOffPolicyConfig,
+    proximal_weight,
+)
 from agentrl.trainers.algorithms.ratio_norm import (
     RATIO_NORM_SURROGATE,
     RatioNormConfig,
@@ -55,6 +61,61 @@ def test_mdpo_shows_how_far_it_went():
     shown = MDPO_SURROGATE.metrics(view, MDPOConfig(), None)
     assert (shown["mdpo/ratio_min"], shown["mdpo/ratio_max"]) == (0.5, 1.0)
     assert shown["mdpo/kl_from_old"] == pytest.approx((0.5 * math.log(0.5) + 0.5) / 2)
+
+
+def off_policy(logp, old, sampled, advantage, **settings):
+    """[N] what the loss's terms come to together, a token; without a cap where none is given."""
+    config = MDPOOffPolicyConfig(**{"cap": 1e9, "estimator": "plain", **settings})
+    view = view_of([[[len(old)]]], current=logp, old=old, sampled=sampled, advantage=advantage)
+    improvement, proximal = MDPO_OFF_POLICY_SURROGATE.bind(view, config, None)
+    return improvement.values + proximal.weight * proximal.values
+
+
+@pytest.mark.parametrize("estimator", ["nonnegative", "plain"])
+def test_mdpo_off_policy_on_what_was_just_sampled_is_the_on_policy_form(estimator):
+    logp, old, advantage = numbers(-1.0, -2.0, -0.3), numbers(-1.2, -1.5, -0.3), numbers(1.0, -1.0, 2.0)
+    view = view_of([[[3]]], current=logp, old=old, advantage=advantage)
+    terms = MDPO_SURROGATE.bind(view, MDPOConfig(coef=2.0, estimator=estimator), None)
+    expected = sum(term.weight * term.values for term in terms)
+    got = off_policy(logp, old, old, advantage, coef=2.0, estimator=estimator)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(("coef", "entropy_coef"), [(1.0, 0.0), (2.0, 0.2), (0.2, 0.2)])
+@pytest.mark.parametrize("estimator", ["nonnegative", "plain"])
+def test_mdpo_off_policy_is_in_the_mean_over_what_sampled_the_loss_of_the_released_code(coef, entropy_coef, estimator):
+    """Over four actions of one state: sum of p (c log p + (lambda - c) log p_old - Q), and its gradient."""
+    logits = numbers(0.3, -0.5, 1.0, 0.1).requires_grad_()
+    old, sampled = numbers(0.1, 0.2, 0.3, 0.4).log(), numbers(0.4, 0.1, 0.2, 0.3).log()
+    q = numbers(1.0, -0.5, 0.2, 0.0)
+    logp = logits.log_softmax(0)
+    exact = (logp.exp() * (coef * logp + (entropy_coef - coef) * old - q)).sum()
+    values = off_policy(logp, old, sampled, q, coef=coef, entropy_coef=entropy_coef, estimator=estimator)
+    mean = (sampled.exp() * values).sum()
+    assert mean.item() == pytest.approx(exact.item())
+    (expected,) = torch.autograd.grad(exact, logits, retain_graph=True)
+    (got,) = torch.autograd.grad(mean, logits)
+    torch.testing.assert_close(got, expected)
+
+
+def test_mdpo_off_policy_with_equal_weights_does_not_know_the_old_policy_as_sac_does_not():
+    logp, sampled, q = numbers(-1.0, -0.7, -2.0), numbers(-1.1, -0.4, -1.9), numbers(1.0, 0.0, -1.0)
+    losses = [
+        off_policy(logp, old, sampled, q, coef=0.2, entropy_coef=0.2)
+        for old in (numbers(-1.0, -0.5, -2.0), numbers(-3.0, -0.1, -0.2))
+    ]
+    torch.testing.assert_close(losses[0], losses[1])
+    torch.testing.assert_close(losses[0], (logp - sampled).exp() * (0.2 * logp - q))
+
+
+def test_the_weight_of_old_tokens_is_cut_off_and_shown():
+    old, sampled = [0.0, 0.0, -1.0], [-2.0, 0.0, 0.0]
+    view = view_of([[[3]]], current=old, old=old, sampled=sampled, advantage=[1.0, 1.0, 1.0])
+    improvement, _ = MDPO_OFF_POLICY_SURROGATE.bind(view, MDPOOffPolicyConfig(), None)
+    assert improvement.values.tolist() == pytest.approx([-2.0, -1.0, -math.exp(-1)])
+    shown = MDPO_OFF_POLICY_SURROGATE.metrics(view, MDPOOffPolicyConfig(), None)
+    assert shown["mdpo/capped_share"] == pytest.approx(1 / 3)
+    assert shown["mdpo/age_weight"] == pytest.approx((3 + math.exp(-1)) / 3)
 
 
 def test_the_papers_own_ratio_norm_by_hand():
@@ -134,6 +195,9 @@ def test_chi_squared_shows_its_statistics():
 def test_settings_that_cannot_be_are_refused():
     for config, settings in (
         (MDPOConfig, {"floor": 0.0}),
+        (MDPOOffPolicyConfig, {"floor": 0.0}),
+        (MDPOOffPolicyConfig, {"cap": 0.0}),
+        (MDPOOffPolicyConfig, {"entropy_coef": -1.0}),
         (RatioNormConfig, {"clip_low": 2.0}),
         (ChiSquaredConfig, {"clip": 0.0}),
     ):
