@@ -19,6 +19,7 @@ KINDS = {
     "memory": ("Memories", "`--memory NAME`: what the agent sees of earlier turns; settings under `memory_settings`."),
     "format": ("Formats", "`--format NAME`: how a view becomes messages; settings under `format_settings`."),
     "curriculum": ("Curricula", "`curriculum: NAME`: which tasks come next; settings under `curriculum_settings`."),
+    "verifier": ("Verifiers", "`env_settings.verifier=NAME` of the world `rlvr`: how an answer is judged."),
     "policy": ("Policies", "`agentrl eval --policy NAME`, `agentrl play --policy NAME`."),
 }
 HEAD = """# Every name

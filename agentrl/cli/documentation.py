@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib.util
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 
@@ -30,10 +31,21 @@ def first_line(path: str) -> str:
     return sentence + ("." if dot and not sentence.endswith(".") else "")
 
 
+def _spec(module_name: str) -> ModuleSpec | None:
+    """Where a module stands; of its parents only the first is imported, since a world's package loads the world."""
+    parts = module_name.split(".")
+    spec = importlib.util.find_spec(".".join(parts[:2]))
+    for end in range(3, len(parts) + 1):
+        if spec is None:
+            return None
+        spec = PathFinder.find_spec(".".join(parts[:end]), spec.submodule_search_locations)
+    return spec
+
+
 @functools.cache
 def _tree(module_name: str) -> ast.Module | None:
     try:
-        spec = importlib.util.find_spec(module_name)  # imports the parents, which hold no logic
+        spec = _spec(module_name)
     except (ImportError, ValueError):
         return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):

@@ -19,7 +19,7 @@ from agentrl.errors import UnknownName, nearest
 from agentrl.registry import LISTINGS, load, names
 from agentrl.settings import field_help
 
-KINDS = ("algorithm", "part", "memory", "format", "env", "curriculum", "policy")
+KINDS = ("algorithm", "part", "memory", "format", "env", "curriculum", "policy", "verifier")
 """In this order a name is looked up."""
 
 
@@ -114,7 +114,7 @@ def _default(field: Any) -> Any:
 def _thing(kind: str, name: str, value: Any) -> list[str]:
     lines = [f"{name} ({kind if kind != 'env' else 'world'})"]
     path = names(kind).get(name.replace("_", "-"), name)
-    if kind == "part":
+    if kind in ("part", "verifier"):
         lines += ["", first_line(path)]
     of_module = inspect.getdoc(_module_of(value, path)) or ""
     own = (inspect.getdoc(value) or "") if isinstance(value, type) else ""

@@ -1,4 +1,4 @@
-"""What there is, a line each: envs, algos, parts, memories, formats, curricula, policies. Loads none of them."""
+"""What there is, a line each: envs, algos, parts, memories, formats, curricula, policies, verifiers. Loads none."""
 
 import argparse
 

@@ -15,7 +15,7 @@ VERBS = {
     "eval": "judge a policy on a split, by task kind",
     "report": "a run as a page to read and to show; several on the same axes",
     "play": "play a world in the terminal, yourself or any policy",
-    "list": "what there is: envs, algos, parts, memories, formats, policies, curricula",
+    "list": "what there is: envs, algos, parts, memories, formats, policies, curricula, verifiers",
     "tasks": "the splits of a world, their tasks and hashes",
     "explain": "what an algorithm, a part, a memory, a format or a world is, with its settings",
     "export": "a run's or a checkpoint's model as a Hugging Face folder; its trajectories as JSON lines",
