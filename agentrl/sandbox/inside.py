@@ -17,6 +17,7 @@ inside cannot end or stop, and the filter of system calls keeps its memory close
 from __future__ import annotations  # typing alone would cost a tenth of a run
 
 import contextlib
+import itertools
 import json
 import os
 import resource
@@ -44,6 +45,7 @@ SAFE_ERRORS: dict[str, type[Exception]] = {
 """What a program may raise in its tests. StopIteration would end their loops early, SystemExit the examiner."""
 MAX_DEPTH = 200
 MAX_WORDS = 300
+MAX_ITERATED = 100_000
 LAST_SECONDS = 0.5
 """Between the end of its channel and the end of its process."""
 MEBIBYTE, KIBIBYTE = 2**20, 2**10
@@ -86,7 +88,10 @@ def encode(value: Any, depth: int = 0) -> Any:
     if isinstance(value, range):
         return {"range": [encode(number) for number in (value.start, value.stop, value.step)]}
     if hasattr(type(value), "__next__"):
-        return {"iterator": [encode(item, depth + 1) for item in value]}
+        items = list(itertools.islice(value, MAX_ITERATED + 1))
+        if len(items) > MAX_ITERATED:
+            raise ValueError(f"an iterator of more than {MAX_ITERATED} items")
+        return {"iterator": [encode(item, depth + 1) for item in items]}
     return {"object": str(type(value).__name__)[:MAX_WORDS]}
 
 
@@ -187,8 +192,7 @@ def limit_program(limits: dict[str, Any]) -> None:
     """Just before the program runs: processor time (a warning, then the end) and processes."""
     lower(resource.RLIMIT_CPU, limits["cpu_seconds"], limits["cpu_seconds"] + 1)
     lower(resource.RLIMIT_NPROC, limits["processes"] + 1, limits["processes"] + 1)  # the examiner is one
-    for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def lower(kind: int, soft: int, hard: int) -> None:
@@ -291,7 +295,8 @@ def examine(job: dict[str, Any], candidate: Candidate, say: Say) -> None:
         candidate.ask({"program": job["program"]})
         exec(compile(job["setup"], "setup", "exec"), tests)
     except BaseException as error:
-        say({"passed": False, "why": ": ".join(filter(None, told(error)))})
+        words = [str(error)] if isinstance(error, (CandidateGone, CandidateError)) else filter(None, told(error))
+        say({"passed": False, "why": ": ".join(words)})
         return
     for check in job["checks"]:
         try:
@@ -300,6 +305,8 @@ def examine(job: dict[str, Any], candidate: Candidate, say: Say) -> None:
         except CandidateGone as error:
             say({"passed": False, "why": str(error)})
             return
+        except CandidateError as error:
+            say({"passed": False, "why": f"{error} in: {check}"[:MAX_WORDS]})
         except BaseException as error:
             say({"passed": False, "why": f"{': '.join(filter(None, told(error)))} in: {check}"[:MAX_WORDS]})
 

@@ -9,7 +9,6 @@ import random
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -131,7 +130,7 @@ def readable() -> tuple[str, ...]:
     prefixes = dict.fromkeys((sys.base_prefix, sys.base_exec_prefix))
     wanted = ["/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib32", "/lib64"]
     wanted += [f"{prefix}/{name}" for prefix in prefixes for name in ("lib", "lib64")]
-    wanted += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), interpreter()]
+    wanted += [os.path.dirname(os.__file__), interpreter()]
     wanted += ["/nix/store"] if interpreter().startswith("/nix/") else []
     kept: list[str] = []
     for path in dict.fromkeys(wanted):
