@@ -38,6 +38,7 @@ ARGUMENTS: Mapping[str, str] = {
     "eapo": "--memory workspace --format report",
     "kl-cov": "--set trainer.minibatches=4",
     "mdpo": "--set trainer.epochs=4",
+    "mdpo-off-policy": "--set trainer.epochs=4",
     "dynamic-sampling": "--algo dapo",
     "gae": "--algo ppo",
     "above-greedy": "--algo reinforce",

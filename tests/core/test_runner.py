@@ -134,19 +134,19 @@ def test_sampled_tokens_beyond_the_limit_end_an_episode():
 def test_time_of_the_world_beyond_the_limit_ends_an_episode_and_is_tried_again():
     (trajectory,) = play(tasks=[worlds.troubled("busy")], episode_seconds=0.02, tries=2)
     assert trajectory.ended == "time_limit" and trajectory.tries == 2
-    assert "the world took 0.0" in trajectory.failure
+    assert trajectory.failure.startswith("the world took 0.")
     assert trajectory.outcome == Outcome(False, 0.0)
     assert trajectory.turns[1].seconds["world"] >= 0.03
 
 
 def test_time_of_the_policy_does_not_count_as_the_worlds():
     def slow(view):
-        worlds.busy()
+        worlds.busy(0.2)  # three times; a world that does nothing has half a second, however loaded the machine
         return "left"
 
-    (trajectory,) = play(Scripted(slow), episode_seconds=0.02)
+    (trajectory,) = play(Scripted(slow), episode_seconds=0.5)
     assert trajectory.ended == "done"
-    assert trajectory.turns[0].seconds["policy"] >= 0.03
+    assert trajectory.turns[0].seconds["policy"] >= 0.2
     assert {"world", "policy", "reset"} == set(trajectory.turns[0].seconds)
 
 

@@ -64,8 +64,8 @@ def last_words():
     os._exit(3)
 
 
-def busy():
-    end = time.perf_counter() + 0.03
+def busy(seconds=0.03):
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
 

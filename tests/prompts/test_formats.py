@@ -116,9 +116,9 @@ def test_the_last_complete_action_is_the_action(name, text, action):
 @pytest.mark.parametrize("piece", ["<action>", "</action>", "<", "<action", " ", "<report><action>", "</report>x"])
 def test_a_megabyte_is_read_in_no_time(name, piece):
     text = piece * (1_000_000 // len(piece))
-    started = time.perf_counter()
+    started = time.process_time()  # of this process alone: what else the machine does is not counted
     make(name).parse(text, FIRST)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_a_bare_reply_is_the_action():

@@ -224,12 +224,8 @@ def test_an_empty_batch_has_loss_zero(variant, groups):
     assert set(terms.values()) == {0.0}
 
 
-NO_POLICY_GRADIENT = {
-    "sft": "it has no advantage",
-    "clip-cov": "some tokens have no gradient",
-    "ratio-norm": "the ratio is not the token's own",
-}
-"""Algorithms whose surrogate is another one on what was just sampled, and why."""
+NO_POLICY_GRADIENT = {"sft": "it has no advantage", "clip-cov": "some tokens have no gradient"}
+"""Algorithms whose loss is another one on what was just sampled, and why."""
 
 
 @pytest.mark.parametrize("algo", [name for name in TABLES["algorithm"] if name not in NO_POLICY_GRADIENT])
