@@ -2,10 +2,12 @@
 #
 #   VENV    the virtual environment (.venv)
 #   PYTHON  the Python it is made with: 3.11, 3.12 or 3.13 (the first that is found)
+#   WORLD   of `tiny-model`: a world with a recipe in agentrl/models/tiny (alfworld)
 #   ARGS    further words for the command of `train`, `evaluate`, `test`, `test-slow` and `tiny-model`
 
 VENV ?= .venv
 PYTHON ?=
+WORLD ?= alfworld
 ARGS ?=
 export PYTHON
 BIN := $(VENV)/bin
@@ -61,12 +63,12 @@ bench: $(VENV)/.ready-to-test ## every benchmark: ratios against plain ways of d
 docs: $(VENV)/.ready-to-run ## write the reference pages of docs/ anew, from the code
 	$(BIN)/python make/docs.py
 
-tiny-model: $(VENV)/.ready-to-run ## build the model of `--model tiny` anew (ten minutes; what is shipped is its result)
-	rm -rf runs/tiny-alfworld runs/tiny-alfworld-model
-	$(BIN)/agentrl train --config agentrl/models/tiny/alfworld.yaml --run-dir runs/tiny-alfworld $(ARGS)
-	$(BIN)/agentrl export runs/tiny-alfworld runs/tiny-alfworld-model
-	cp agentrl/models/tiny/alfworld.settings.json runs/tiny-alfworld-model/agentrl.json
-	rm -rf agentrl/models/tiny/alfworld && mv runs/tiny-alfworld-model agentrl/models/tiny/alfworld
+tiny-model: $(VENV)/.ready-to-run ## build the model of `--model tiny` anew, for alfworld or WORLD=NAME (what is shipped is its result)
+	rm -rf runs/tiny-$(WORLD) runs/tiny-$(WORLD)-model
+	$(BIN)/agentrl train --config agentrl/models/tiny/$(WORLD).yaml --run-dir runs/tiny-$(WORLD) $(ARGS)
+	$(BIN)/agentrl export runs/tiny-$(WORLD) runs/tiny-$(WORLD)-model
+	cp agentrl/models/tiny/$(WORLD).settings.json runs/tiny-$(WORLD)-model/agentrl.json
+	rm -rf agentrl/models/tiny/$(WORLD) && mv runs/tiny-$(WORLD)-model agentrl/models/tiny/$(WORLD)
 
 clean: ## remove caches and build products; runs and the environment stay
 	rm -rf build dist .lint .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

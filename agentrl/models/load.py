@@ -197,7 +197,7 @@ def _source(name: str, env: str) -> str:
         tiny = model_folder(name, env) if env else None
         if tiny is None or not (tiny / "config.json").is_file():
             raise DataError(
-                f"there is no tiny model for environment {env!r} (make tiny-model builds alfworld's); name a model "
+                f"there is no tiny model for environment {env!r} (make tiny-model builds some worlds'); name a model "
                 "with --model FOLDER, or make one from demonstrations: --algo sft --model tiny-random --format action"
             )
         return str(tiny)

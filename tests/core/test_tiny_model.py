@@ -1,5 +1,6 @@
 """The tiny model: its tokenizer reads every sentence of the domain, its weights follow from the seed."""
 
+import json
 import os
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,7 @@ from agentrl.config import resolve
 from agentrl.envs.alfworld.vocabulary import vocabulary
 from agentrl.errors import ConfigError
 from agentrl.models.tiny.build import SPECIAL, TinyShape, Vocabulary, build_tokenizer, random_tiny, token_list
+from agentrl.registry import load
 
 OPENING = (
     "-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room. Looking quickly around you, you see "
@@ -205,8 +207,20 @@ def test_sizes_that_cannot_be_are_refused():
         TinyShape(heads=4, key_value_heads=3)
 
 
-def test_the_recipe_is_a_configuration_of_a_run():
-    recipe = Path(str(files("agentrl.models.tiny") / "alfworld.yaml")).read_text(encoding="utf-8")
-    config = resolve(yaml.safe_load(recipe))
-    assert (config.algo, config.model.name, config.trainer.optimiser) == ("sft", "tiny-random", "muon")
-    assert config.validation.split != "valid_unseen"
+TINY = Path(str(files("agentrl.models.tiny")))
+SHIPPED = sorted(folder.name for folder in TINY.iterdir() if (folder / "config.json").is_file())
+
+
+@pytest.mark.parametrize("world", SHIPPED)
+def test_the_recipe_of_a_shipped_model_is_a_configuration_of_a_run(world):
+    config = resolve(yaml.safe_load((TINY / f"{world}.yaml").read_text(encoding="utf-8")))
+    assert (config.env, config.algo, config.model.name) == (world, "sft", "tiny-random")
+    assert config.trainer.optimiser == "muon" and config.validation.split != "valid_unseen"
+
+
+@pytest.mark.parametrize("world", SHIPPED)
+def test_a_shipped_model_knows_its_worlds_words_and_has_the_settings_of_its_recipe(world):
+    settings = json.loads((TINY / f"{world}.settings.json").read_text(encoding="utf-8"))
+    assert json.loads((TINY / world / "agentrl.json").read_text(encoding="utf-8")) == settings
+    tokenizer = json.loads((TINY / world / "tokenizer.json").read_text(encoding="utf-8"))
+    assert set(token_list(load("env", world).vocabulary())) <= set(tokenizer["model"]["vocab"])
