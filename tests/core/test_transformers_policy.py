@@ -254,13 +254,13 @@ def test_a_reply_in_progress_goes_on_with_new_weights():
         passes.append(kwargs["input_ids"].shape[1])
         if len(passes) == 4:
             held.set()
-            go_on.wait(5)
+            go_on.wait(60)
 
     async def run():
         policy = TransformersPolicy(model, slots=2, max_context=256)
         hook = model.module.model.register_forward_hook(stop_at_the_fourth, with_kwargs=True)
         reply = asyncio.ensure_future(policy.generate(request([0, 5, 6, 7], seed=11, max_new_tokens=12)))
-        await asyncio.to_thread(held.wait, 5)
+        await asyncio.to_thread(held.wait, 60)
         change = asyncio.ensure_future(asyncio.to_thread(policy.new_weights, 1))
         while not policy._engine.turn.locked():  # the change is waiting before the pass goes on
             await asyncio.sleep(0)
