@@ -30,7 +30,7 @@ PANEL = 20261121
 """Seed of the judgement; on ALFWorld also the panel of generated games, which no training sees."""
 WORLDS: Mapping[str, dict[str, Any]] = {
     "rlvr": {
-        "run": {"trainer": {"steps": 40}, "rollout": {"tasks_per_step": 16, "group_size": 8}},
+        "run": {"trainer": {"steps": 60, "lr": 5e-4}},
         "judge": {"episodes": 200},
     },
     "alfworld": {
