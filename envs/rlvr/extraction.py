@@ -15,7 +15,7 @@ MAX_NUMBER = 120
 _BOXED = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _SPACES = re.compile(r"\\[,;:! ]|~|\u2009|\u202f|\u00a0")
-_PLAIN = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?(?![\d_]|\.\d)"
+_PLAIN = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?(?![\d_]|\.\d|[eE][-+]?\d)"
 _FRAC = r"\\[dtc]?frac\s*(?:\{\s*(-?\d+)\s*\}\s*\{\s*(-?\d+)\s*\}|(\d)\s*(\d))"
 _WHOLE = r"(?:(\d{1,9})(?:\s+(?=\d+\s*/\s*\d)|\s*(?=\\[dtc]?frac)))?"
 _NUMBER = re.compile(

@@ -25,8 +25,8 @@ DIFFICULTIES = ("difficulty", "level")
 NAMES = ("id", "task_id", "unique_id")
 """Columns, by what they hold; the first that a row has. A dot goes into an object: `reward_model.ground_truth`."""
 
-CODE = frozenset({"prompt", "entry_point", "test"})
-"""Columns of tasks with unit tests, as of HumanEval and MBPP."""
+CODE = ({"prompt", "entry_point", "test"}, {"test_list"}, {"input_output"}, {"inputs", "outputs"})
+"""Columns of questions that a program answers, as of HumanEval, MBPP and APPS."""
 _CODE_READER = "agentrl.envs.rlvr.code:question"
 """(a `Row`) -> its `Question`, whose verifier runs the tests."""
 
@@ -81,7 +81,7 @@ def asked_of(row: Row, kind: str, config: Config) -> Asked:
 
     Raises DataError with the row's place and what would be right.
     """
-    if not config.prompt_column and set(row.columns) >= CODE:
+    if not config.prompt_column and any(columns <= set(row.columns) for columns in CODE):
         try:
             question = load("reader", _CODE_READER)(row)
         except UnknownName as error:

@@ -31,6 +31,7 @@ MAX_ANSWER = 4000
 _STALE = 200
 
 _HARMLESS = re.compile(r"[\w\s+\-*/^().,=\[\]'\"]*")
+_ATTRIBUTE = re.compile(r"__|[A-Za-z]_|_[A-Za-z]|\.\s*[A-Za-z]|[A-Za-z)\]'\"]\s*\.")
 _NAMES = frozenset("sin cos tan exp log ln sqrt asin acos atan sinh cosh tanh pi E I C Abs".split())
 
 
@@ -92,7 +93,7 @@ def questions_of(generator: str) -> Iterator[Question]:
 
 def harmless(answer: str) -> bool:
     """May an answer be handed to a score that evaluates it: numbers, signs, letters alone, names of known functions."""
-    if not _HARMLESS.fullmatch(answer) or "_" in answer or re.search(r"\.\s*[A-Za-z]|[A-Za-z)\]'\"]\s*\.", answer):
+    if not _HARMLESS.fullmatch(answer) or _ATTRIBUTE.search(answer):
         return False
     quoted_out = re.sub(r"'[\w+\-*/.]*'|\"[\w+\-*/.]*\"", "", answer)
     names = re.findall(r"[A-Za-z]\w*", quoted_out)
