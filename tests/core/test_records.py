@@ -80,6 +80,7 @@ def trajectories(draw):
         draw(st.integers(1, 3)),
         draw(st.sampled_from(["sampled", "demonstration", "logged", "api"])),
         draw(texts),
+        greedy=draw(st.booleans()),
     )
 
 

@@ -100,3 +100,10 @@ def test_later_layers_win_and_groups_are_merged():
 
 def test_the_text_under_a_field_is_its_help():
     assert field_help(Inner) == {"size": "How large; at least 1.", "share": "Of the whole, in two lines."}
+
+    @dataclass(frozen=True, kw_only=True)
+    class Wider(Inner):
+        width: int = 2
+        """How wide."""
+
+    assert field_help(Wider) == field_help(Inner) | {"width": "How wide."}
