@@ -12,6 +12,7 @@ TABLES: dict[str, dict[str, str]] = {
     "env": {
         "guess": "agentrl.envs.guess",
         "alfworld": "agentrl.envs.alfworld",
+        "textworld": "agentrl.envs.textworld",
         "rlvr": "agentrl.envs.rlvr",
         "mixture": "agentrl.envs.mixture",
     },
@@ -155,6 +156,7 @@ TABLES: dict[str, dict[str, str]] = {
         "math": "agentrl.envs.rlvr.verifiers_math:MATH",
         "regex": "agentrl.envs.rlvr.verifiers_other:REGEX",
         "reasoning-gym": "agentrl.envs.rlvr.verifiers_gym:GYM",
+        "unit-tests": "agentrl.envs.rlvr.code:UNIT_TESTS",
     },
 }
 """kind -> name -> `module` or `module:attribute`."""

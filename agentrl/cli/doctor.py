@@ -129,7 +129,6 @@ PROGRAMS = (
     ("git", ("git",), "git", "the commit in meta.json"),
     ("java", ("java",), "default-jre-headless", "worlds that run on a Java machine"),
     ("chromium", ("chromium", "chromium-browser", "google-chrome"), "chromium", "worlds that show a browser"),
-    ("bubblewrap", ("bwrap",), "bubblewrap", "rewards that run a model's code in a sandbox"),
     ("C compiler", ("cc", "gcc", "clang"), "build-essential", "the fast engine of generated worlds"),
 )
 """name, programs of which one is enough, Debian package, what needs it."""
@@ -140,6 +139,17 @@ def _programs() -> Iterator[Finding]:
         found = next((path for path in map(shutil.which, programs) if path), None)
         remedy = "" if found else f"sudo apt-get install -y --no-install-recommends {package}"
         yield Finding("ok" if found else "missing", name, found or f"needed by {purpose}", remedy)
+
+
+def _sandbox() -> Iterator[Finding]:
+    from agentrl.sandbox import REMEDY, available
+
+    way, refused = available()
+    if way is None:
+        yield Finding("missing", "sandbox", f"needed by rewards that run a model's code ({refused})", REMEDY)
+    else:
+        instead = f"; {refused}" if refused else ""
+        yield Finding("ok", "sandbox", f"{way.kind}: {way.contains}{instead}")
 
 
 def _room() -> Iterator[Finding]:
@@ -173,6 +183,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _devices,
     _alfworld_data,
     _programs,
+    _sandbox,
     _room,
     _caches,
 )

@@ -10,7 +10,15 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from agentrl.cli.parser import add_reward, add_settings, number, settings_layers, whole_number, write
+from agentrl.cli.parser import (
+    add_reward,
+    add_settings,
+    number,
+    settings_layers,
+    warn_of_programs,
+    whole_number,
+    write,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from agentrl.display import Display, Silent
 
     config, policy = configuration(args)
+    warn_of_programs(config)
     if args.dry_run:
         show_dry_run(config, args)
         return 0

@@ -4,9 +4,12 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from agentrl.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from agentrl.config import RunConfig
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,6 +72,11 @@ def add_settings(parser: argparse.ArgumentParser, *, training: bool) -> None:
     group.add_argument(
         "--data-less", action="store_true", help="the world's generated tasks, whatever data is installed"
     )
+    group.add_argument(
+        "--unsafe-local-exec",
+        action="store_true",
+        help="run a model's programs without a sandbox where none can be had, as env_settings.unsafe_local_exec",
+    )
     if training:
         group.add_argument("--algo", metavar="NAME", help="the algorithm (agentrl list algos)")
         group.add_argument("--model", metavar="NAME", help="tiny, a folder, a run directory, or a hub id")
@@ -106,7 +114,19 @@ def settings_layers(args: argparse.Namespace, names: Sequence[str]) -> list[dict
         layers.append({"env_settings": {"data": args.data}})
     if args.data_less:
         layers.append({"env_settings": {"data": "generated"}})
+    if args.unsafe_local_exec:
+        layers.append({"env_settings": {"unsafe_local_exec": True}})
     return layers
+
+
+def warn_of_programs(config: "RunConfig") -> None:
+    """A line on standard error where a model's programs will run without a sandbox."""
+    if config.env_settings.get("unsafe_local_exec"):
+        from agentrl.sandbox import available
+
+        way, reasons = available()
+        if way is None:
+            sys.stderr.write(f"warning: a model's programs run here as you, with nothing to keep them in ({reasons})\n")
 
 
 def printable(text: str, keep: str = "\n\t") -> str:

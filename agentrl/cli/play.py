@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentrl.cli.eval import add_policy, configuration
-from agentrl.cli.parser import add_settings, printable, whole_number, write
+from agentrl.cli.parser import add_settings, printable, warn_of_programs, whole_number, write
 from agentrl.errors import ConfigError, nearest
 from agentrl.interruption import hand_over
 
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from agentrl.types import ENDS
 
     config, word = configuration(args)
+    warn_of_programs(config)
     world = load("env", config.env)
     world_config = world_settings(world, config.env_settings)
     split = args.split or world.VALIDATION

@@ -8,7 +8,7 @@ agentrl train --resume runs/guess-grpo-0
 import argparse
 from typing import Any
 
-from agentrl.cli.parser import add_reward, add_settings, settings_layers, write
+from agentrl.cli.parser import add_reward, add_settings, settings_layers, warn_of_programs, write
 from agentrl.errors import ConfigError
 
 SETTING_FLAGS = (
@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         config = read_config(f"{args.resume}/config.yaml", run_dir=args.resume)
     else:
         config = learning_from_reward(api.resolve_layers(*settings_layers(args, SETTING_FLAGS)))
+    warn_of_programs(config)
     if args.dry_run:
         _show(config, api.check(config))
         return 0

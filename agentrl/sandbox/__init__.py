@@ -4,11 +4,12 @@
 docs/sandbox.md has the threat model, the limits, and what remains possible.
 """
 
-from agentrl.sandbox.isolation import WAYS, Isolation, available, find_isolation
+from agentrl.sandbox.isolation import REMEDY, WAYS, Isolation, available, find_isolation
 from agentrl.sandbox.run import judge, judge_soon
 from agentrl.sandbox.words import CallTests, Exchange, ExchangeTests, Limits, Tests, Verdict
 
 __all__ = [
+    "REMEDY",
     "WAYS",
     "CallTests",
     "Exchange",

@@ -65,6 +65,8 @@ class Limits:
     """Processes; 0: one a core, at most 8."""
     strict: bool = False
     """Does an answer count only in the form that was asked for."""
+    unsafe: bool = False
+    """May programs run without a sandbox where none can be had."""
 
 
 Verify = Callable[[str, Question, Limits], Verdict | Awaitable[Verdict]]

@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agentrl.envs.rlvr.code import question as code_question
 from agentrl.envs.rlvr.extraction import last_boxed, last_hashes, one_number
 from agentrl.envs.rlvr.questions import Form, Question
 from agentrl.envs.rlvr.readers import Row
 from agentrl.envs.rlvr.settings import Config
 from agentrl.envs.rlvr.verifiers import LETTERS, options_of
 from agentrl.envs.rlvr.verifiers_other import verifier_of
-from agentrl.errors import DataError, UnknownName, nearest
-from agentrl.registry import load, names
+from agentrl.errors import DataError, nearest
+from agentrl.registry import names
+from agentrl.sandbox import find_isolation
 
 PROMPTS = ("prompt", "question", "problem", "instruction", "query", "input")
 ANSWERS = (
@@ -27,9 +29,6 @@ NAMES = ("id", "task_id", "unique_id")
 
 CODE = ({"prompt", "entry_point", "test"}, {"test_list"}, {"input_output"}, {"inputs", "outputs"})
 """Columns of questions that a program answers, as of HumanEval, MBPP and APPS."""
-_CODE_READER = "agentrl.envs.rlvr.code:question"
-"""(a `Row`) -> its `Question`, whose verifier runs the tests."""
-
 _FORMS: Mapping[str, Form] = {"math": "boxed", "numeric": "hashes"}
 """Verifier -> the form that answers are asked for in; the others' are plain."""
 _KEPT = ("choices", "options", "example")
@@ -79,13 +78,11 @@ def _named(row: Row, setting: str, asked: str, known: Sequence[str]) -> tuple[st
 def asked_of(row: Row, kind: str, config: Config) -> Asked:
     """What a row asks.   kind: of rows that do not say theirs.
 
-    Raises DataError with the row's place and what would be right.
+    Raises DataError with the row's place and what would be right; ConfigError for unit tests without a sandbox.
     """
     if not config.prompt_column and any(columns <= set(row.columns) for columns in CODE):
-        try:
-            question = load("reader", _CODE_READER)(row)
-        except UnknownName as error:
-            raise DataError(f"data: {row.place} has unit tests, which cannot be run here: {error}") from error
+        find_isolation(unsafe=config.unsafe_local_exec)  # refused here rather than after the first episode
+        question = code_question(row)
         question = replace(question, kind=question.kind or kind)
     else:
         question = _question(row, kind, config)

@@ -58,6 +58,8 @@ class Config:
     """GiB that such a verification may hold."""
     verify_workers: int = 0
     """Processes for them; 0: one a core, at most 8."""
+    unsafe_local_exec: bool = False
+    """Run a model's programs without a sandbox where none can be had: they may then do whatever your account may."""
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
@@ -86,4 +88,5 @@ class Config:
             memory=self.verify_memory,
             workers=self.verify_workers,
             strict=self.strict_form,
+            unsafe=self.unsafe_local_exec,
         )
