@@ -27,6 +27,10 @@ LEFT_OUT = ("game_of_life_halting", "composite")
 """Generators that are not taken: one scores any text as right, the other is made of several by a file."""
 EVALUATING = re.compile(r"\beval\(|\bexec\(|parse_expr|sympify")
 """In the source of a score: the answer may be evaluated as Python."""
+SAFE = (
+    "codeio", "number_sorting", "gsm_symbolic", "bitwise_arithmetic", "basic_arithmetic", "propositional_logic",
+)  # fmt: skip
+"""Generators whose source has such a word, but for what they make themselves; as it was read in 0.1.25."""
 MAX_ANSWER = 4000
 _STALE = 200
 
@@ -100,14 +104,19 @@ def harmless(answer: str) -> bool:
     return "'" not in quoted_out and '"' not in quoted_out and all(len(n) == 1 or n in _NAMES for n in names)
 
 
+def _evaluates(generator: str, rate: Any) -> bool:
+    return generator not in SAFE and bool(EVALUATING.search(inspect.getsource(inspect.getmodule(rate))))  # type: ignore[arg-type]
+
+
 def score(generator: str, seed: int, number: int, answer: str) -> float:
     """What reasoning-gym gives for an answer, from 0 to 1; in a worker."""
     gym = _gym()
     rate = gym.get_score_answer_fn(generator)
-    if EVALUATING.search(inspect.getsource(inspect.getmodule(rate))) and not harmless(answer):  # type: ignore[arg-type]
+    entry = _entry(generator, seed, number)
+    if _evaluates(generator, rate) and answer.strip() != str(entry.get("answer")).strip() and not harmless(answer):
         return 0.0
     try:
-        given = float(rate(answer=answer, entry=_entry(generator, seed, number)))
+        given = float(rate(answer=answer, entry=entry))
     except Exception:  # of its score, on text that it did not expect
         return 0.0
     return min(max(given, 0.0), 1.0) if given == given else 0.0

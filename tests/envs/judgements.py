@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from agentrl.types import Trajectory
+
 
 def echo(*arguments: Any) -> Any:
     """Its arguments."""
@@ -59,3 +61,28 @@ def questions() -> Iterator[dict[str, Any]]:
 def no_rows() -> list[int]:
     """What is no row."""
     return [7]
+
+
+def brevity(trajectory: Trajectory) -> float:
+    """A reward: a tenth less for each word."""
+    return -0.1 * len(trajectory.turns[-1].action.split())
+
+
+async def each_turn(trajectory: Trajectory) -> list[float]:
+    """A reward: 0.25 for every turn."""
+    return [0.25 for _ in trajectory.turns]
+
+
+def misspelt(trajectory: Trajectory) -> float:
+    """A reward that never works."""
+    return float(trajectory.turns[-1].rewrad)  # type: ignore[attr-defined]
+
+
+def endless(trajectory: Trajectory) -> float:
+    """A reward that is no number."""
+    return float("nan")
+
+
+def without_seven(trajectory: Trajectory) -> float:
+    """A reward that fails where the answer is 7."""
+    return 1 / (int(trajectory.turns[-1].action.removeprefix("#### ")) - 7)
