@@ -185,9 +185,7 @@ def build_batch(
         sequence_of_turn=integers(turns["sequence"]),
         num_groups=len(groups),
         trained=flags(builder.trained),
-        in_statistics=flags(
-            [ENDS[t.ended].in_statistics and t.source != "demonstration" and not t.greedy for t in kept]
-        ),
+        in_statistics=flags([_counts(t) for t in kept]),
         bootstraps=flags(
             [ENDS[t.ended].bootstraps or (t.ended == "turn_limit" and turn_limit_bootstraps) for t in kept]
         ),
@@ -213,6 +211,11 @@ def build_batch(
         sampled=None if bool(sampled.isnan().any()) else sampled,
     )
     return Batch(view, tuple(builder.stretches), integers(builder.target), builder.mask())
+
+
+def _counts(trajectory: Trajectory) -> bool:
+    """Is it in group statistics."""
+    return ENDS[trajectory.ended].in_statistics and trajectory.source != "demonstration" and not trajectory.greedy
 
 
 def _classes(values: Sequence[Hashable]) -> Tensor:

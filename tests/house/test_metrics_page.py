@@ -21,6 +21,8 @@ COMPOSITIONS = {
     "kl-cov": {"algo": "kl-cov", "curriculum": "vas", **SHORT},
     "dppo": {"algo": "grpo", "parts": {"surrogate": "dppo-tv"}, "curriculum": "replay", **SHORT},
     "mdpo": {"algo": "mdpo", **SHORT},
+    "mdpo-off-policy": {"algo": "mdpo-off-policy", "validation": {"num_tasks": 0}},
+    "remax": {"algo": "reinforce", "parts": {"advantage": "above-greedy"}, **SHORT},
     "empg": {
         "algo": "empg",
         "parts": {"modifiers": ["empg", "conflict-tokens"], "selections": ["whole-multiple", "dual-down-sampling"]},
@@ -39,6 +41,7 @@ COMPOSITIONS = {
             "selections": ["pf-ppo"],
             "regularisers": ["+adaptive-kl"],
         },
+        "settings": {"pf-ppo": {"truth": "success"}},
         **SHORT,
     },
     "epo": {
