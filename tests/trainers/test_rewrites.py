@@ -211,9 +211,10 @@ def test_a_run_learns_from_what_rewrites_bring_and_keeps_it(algo: str, tmp_path:
 
 
 def _left_of_both() -> list[list[tuple[str, int, str, str]]]:
-    """What both algorithms leave of unsolved groups, in words."""
-    lefts = [rewritten(compose(algorithm))[0] for algorithm in (SCAF_GRPO, HPT)]
-    return [[(t.group, t.rollout, t.hint, t.source) for t in left] for left in lefts]
+    """What both algorithms leave of unsolved groups, and what stands beside them to be compared with, in words."""
+    compositions = [compose(SCAF_GRPO), compose(HPT), compose(GRPO, {"advantage": "above-greedy"})]
+    lefts = [rewritten(composition)[0] for composition in compositions]
+    return [[(t.group, t.rollout, t.hint, "greedy" if t.greedy else t.source) for t in left] for left in lefts]
 
 
 def _one_of_two(rank: int, port: int, folder: str) -> None:
