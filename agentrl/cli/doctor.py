@@ -56,10 +56,25 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    for package in ("torch", "transformers", "accelerate", "safetensors", "textworld", "alfworld", "openai", "rich"):
+    for package in (
+        "torch",
+        "transformers",
+        "accelerate",
+        "safetensors",
+        "textworld",
+        "alfworld",
+        "math-verify",
+        "openai",
+        "rich",
+    ):
         found = _installed(package)
         yield Finding("ok" if found else "wrong", package, found or "", "" if found else "pip install agentrl")
-    for package, extra in (("peft", "lora"), ("pillow", "vision")):
+    for package, extra in (
+        ("peft", "lora"),
+        ("pillow", "vision"),
+        ("pyarrow", "parquet"),
+        ("reasoning-gym", "reasoning-gym"),
+    ):
         found = _installed(package)
         yield Finding(
             "ok" if found else "missing", package, found or "", "" if found else f"pip install 'agentrl[{extra}]'"

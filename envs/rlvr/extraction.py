@@ -3,6 +3,7 @@
 No text is evaluated here, and numbers are bounded: what is read takes no longer than its text is long.
 """
 
+import itertools
 import re
 from fractions import Fraction
 from typing import NamedTuple
@@ -11,16 +12,22 @@ from agentrl.envs.rlvr.questions import Form
 
 MAX_NUMBER = 120
 """Characters of a number that is read."""
+MAX_END = 2000
+"""Characters at the end of a reply in which its last number is looked for."""
 
 _BOXED = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _HASHES = re.compile(r"####[ \t]*([^\n]*)")
 _SPACES = re.compile(r"\\[,;:! ]|~|\u2009|\u202f|\u00a0")
-_PLAIN = r"(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?(?![\d_]|\.\d|[eE][-+]?\d)"
-_FRAC = r"\\[dtc]?frac\s*(?:\{\s*(-?\d+)\s*\}\s*\{\s*(-?\d+)\s*\}|(\d)\s*(\d))"
-_WHOLE = r"(?:(\d{1,9})(?:\s+(?=\d+\s*/\s*\d)|\s*(?=\\[dtc]?frac)))?"
-_NUMBER = re.compile(
-    rf"(?<![\w.])([-+]?)(?:\\?[$£€]\s*)?{_WHOLE}(?:{_FRAC}|({_PLAIN})(?:\s*/\s*({_PLAIN}))?)\s*(\\?%)?"
+_PLAIN = (
+    r"(?:(?:\d{1,3}(?:,\d{3}){1,30}|\d{1,100})(?:\.\d{0,100})?|\.\d{1,100})(?:[eE][-+]?\d{1,3})?"
+    r"(?![\d_]|\.\d|[eE][-+]?\d)"
 )
+_FRAC = r"\\[dtc]?frac\s{0,9}(?:\{\s{0,9}(-?\d{1,50})\s{0,9}\}\s{0,9}\{\s{0,9}(-?\d{1,50})\s{0,9}\}|(\d)\s{0,9}(\d))"
+_WHOLE = r"(?:(\d{1,9})(?:\s{1,9}(?=\d{1,9}\s{0,9}/\s{0,9}\d)|\s{0,9}(?=\\[dtc]?frac)))?"
+_NUMBER = re.compile(
+    rf"(?<![\w.])([-+]?)(?:\\?[$£€]\s?)?{_WHOLE}(?:{_FRAC}|({_PLAIN})(?:\s{{0,9}}/\s{{0,9}}({_PLAIN}))?)\s{{0,9}}(\\?%)?"
+)
+"""Every repetition is bounded, so that no text takes long."""
 
 
 class Said(NamedTuple):
@@ -80,17 +87,23 @@ def said(text: str, form: Form, strict: bool) -> Said | None:
     return Said(text.strip(), "plain") if text.strip() else None
 
 
-def numbers(text: str) -> list[Number]:
-    """Every number in a text, in order: with commas, as a fraction, as \\frac{}{}, in percent. Longer ones are none."""
+def numbers(text: str, most: int = 1000) -> list[Number]:
+    """The first numbers in a text, in order: with commas, as a fraction, as \\frac{}{}, in percent."""
     text = _SPACES.sub("", text).replace("{,}", ",").replace("\u2212", "-")
     found = (_value(match) for match in _NUMBER.finditer(text))
-    return [number for number in found if number is not None]
+    return list(itertools.islice((number for number in found if number is not None), most))
 
 
 def one_number(text: str) -> Number | None:
     """The number of a text that holds one alone, whatever stands around it (`x = $18.00 a day`); None otherwise."""
-    found = numbers(text)
+    found = numbers(text, 2)
     return found[0] if len(found) == 1 else None
+
+
+def last_number(text: str) -> Number | None:
+    """The last number of a text, as far as its end is looked at; None where there is none."""
+    found = numbers(text[-MAX_END:], MAX_END)
+    return found[-1] if found else None
 
 
 def _value(match: re.Match[str]) -> Number | None:

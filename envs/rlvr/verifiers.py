@@ -5,15 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from agentrl.envs.rlvr.extraction import Number, Said, numbers, one_number, said
+from agentrl.envs.rlvr.extraction import Number, Said, last_number, one_number, said
 from agentrl.envs.rlvr.questions import Limits, Question, Verdict, Verifier
 
 MARKS = {"boxed": "\\boxed{{{}}}", "hashes": "#### {}", "plain": "{}"}
 """Form -> how an answer is written in it."""
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+MAX_OPTION = 500
+"""Characters of a text that is looked at for an option as a whole; a longer one has to say `the answer is C`."""
 _PERCENT = re.compile(r"%|\bper\s?cent", re.IGNORECASE)
-_NAMED = re.compile(r"answer\s*(?:is|:)\s*:?\s*[*_$]*\(?([A-Za-z])\)?(?![A-Za-z])", re.IGNORECASE)
+_NAMED = re.compile(r"answer\s{0,5}(?:is|:)\s{0,5}:?\s{0,5}[*_$]{0,5}\(?([A-Za-z])\)?(?![A-Za-z])", re.IGNORECASE)
 _LETTER = re.compile(r"[*_$\s]*(?:\\text\s*\{)?\(?([A-Za-z])\)?\}?(?:[.:)][^\n]*)?[*_$\s]*")
 
 UNREADABLE = Verdict(0.0, readable=False, formal=False)
@@ -63,10 +65,8 @@ def asked_number(answer: str, question: Question, limits: Limits) -> tuple[Numbe
     found = said(answer, question.form, limits.strict)
     if found is None:
         return None
-    if found.form == "plain" and not limits.strict:
-        every = numbers(found.text)
-        return (every[-1], found) if every else None
-    number = one_number(found.text)
+    read = last_number if found.form == "plain" and not limits.strict else one_number
+    number = read(found.text)
     return (number, found) if number is not None else None
 
 
@@ -94,7 +94,7 @@ def verify_numeric(answer: str, question: Question, limits: Limits) -> Verdict:
     number, where = found
     golds = [gold for gold in map(one_number, question.answers) if gold is not None]
     right = any(same_number(gold, number, asks_for_percent(question)) for gold in golds)
-    formal = where.form == question.form and (where.form != "plain" or len(numbers(where.text)) == 1)
+    formal = where.form == question.form and (where.form != "plain" or one_number(where.text) is not None)
     return Verdict(float(right), answer=written_number(number), formal=formal)
 
 
@@ -122,7 +122,7 @@ def options_of(row: Mapping[str, Any]) -> list[str]:
 
 def letter_of(text: str, options: Sequence[str]) -> str | None:
     """The letter that a text names: as `C`, `(c)`, `C. Paris`, `the answer is C`, or by the option's own words."""
-    whole = _LETTER.fullmatch(text.strip())
+    whole = _LETTER.fullmatch(text.strip()) if len(text) <= MAX_OPTION else None
     named = _NAMED.findall(text)
     letter = (whole[1] if whole else named[-1] if named else "").upper()
     if not letter:

@@ -66,9 +66,9 @@ async def verify_math(answer: str, question: Question, limits: Limits) -> Verdic
     found = said(answer, question.form, limits.strict)
     if found is None or (found.form == "plain" and ("\n" in found.text or len(found.text) > MAX_UNMARKED)):
         return UNREADABLE
-    given = _UNIT.sub("", found.text.strip().strip("$").strip())
     formal = found.form == question.form
-    if not given or len(given) > MAX_ANSWER:
+    given = _UNIT.sub("", found.text.strip().strip("$").strip()) if len(found.text) <= MAX_ANSWER else ""
+    if not given:
         return Verdict(0.0, readable=False, formal=formal)
     text, golds = plain(given), [plain(gold) for gold in question.answers]
     if text in golds:

@@ -108,6 +108,27 @@ def test_no_answer_breaks_a_verifier(text, verifier, strict):
     assert all(number.value.denominator for number in numbers(text))
 
 
+@pytest.mark.parametrize("verifier", ["numeric", "exact", "choice"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1," + "111," * 25_000 + "111_",
+        "1" * 100_000 + "_",
+        "1" + " " * 100_000 + "x",
+        "answer is" + " " * 100_000 + "x",
+        "A)" + "*" * 100_000 + "\nx",
+        "\\boxed{" * 20_000,
+        "\\frac{1}{" * 20_000,
+        "####" * 25_000,
+        "1/" * 50_000,
+    ],
+    ids=range(9),
+)
+def test_no_text_takes_long(text, verifier):
+    """One that took as many steps as the square of its length would take minutes."""
+    assert verdict(verifier, "B" if verifier == "choice" else "7", text, form="plain").correct == 0
+
+
 @pytest.mark.parametrize(
     ("answer", "correct", "readable", "formal"),
     [
