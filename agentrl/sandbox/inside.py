@@ -16,6 +16,7 @@ inside cannot end or stop, and the filter of system calls keeps its memory close
 
 from __future__ import annotations  # typing alone would cost a tenth of a run
 
+import _thread
 import contextlib
 import itertools
 import json
@@ -191,7 +192,7 @@ def limit_all(limits: dict[str, Any]) -> None:
 def limit_program(limits: dict[str, Any]) -> None:
     """Just before the program runs: processor time (a warning, then the end) and processes."""
     lower(resource.RLIMIT_CPU, limits["cpu_seconds"], limits["cpu_seconds"] + 1)
-    lower(resource.RLIMIT_NPROC, limits["processes"] + 1, limits["processes"] + 1)  # the examiner is one
+    lower(resource.RLIMIT_NPROC, limits["processes"] + 2, limits["processes"] + 2)  # with the examiner's two threads
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -420,13 +421,19 @@ def become(account: int) -> None:
         except OSError:
             if number == 65534:
                 raise
-    import ctypes
 
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # with the account went the wish to die with the parent
-    readers = select.poll()
-    readers.register(1, 0)
-    if readers.poll(0):  # it is dead already, and nobody reads what we say
-        os._exit(1)
+
+def end_unheard(verdict: int) -> None:
+    """In a thread: end when nobody reads the verdict any more, because whoever asked for it has been killed.
+
+    The kernel's own way (PR_SET_PDEATHSIG) does not reach a process whose account has changed.
+    """
+    reader = select.poll()
+    reader.register(verdict, 0)  # the end of its reader is told unasked
+    reader.poll()
+    if os.getpid() == 1:
+        os._exit(1)  # and the kernel ends everything in this namespace
+    os.killpg(0, signal.SIGKILL)
 
 
 def main() -> None:
@@ -456,6 +463,7 @@ def main() -> None:
                 os._exit(1)
         os.close(requests[0])
         os.close(replies[1])
+        _thread.start_new_thread(end_unheard, (verdict,))
         candidate = Candidate(pid, requests[1], replies[0], limits["output"] * KIBIBYTE)
     say({"stands": True})
     with open(0, "rb", closefd=False) as given:
@@ -463,9 +471,13 @@ def main() -> None:
     with open(os.devnull, "rb+", 0) as nothing:
         for standard in (0, 1, 2):
             os.dup2(nothing.fileno(), standard)
+    lower(
+        resource.RLIMIT_CPU, seconds := int(limits["wall_seconds"]) + 60, seconds
+    )  # tests of a data set may hang, too
     if order["task"] == "calls":
         examine(job, candidate, say)
     else:
+        _thread.start_new_thread(end_unheard, (verdict,))
         exchange(job, limits, say)
     os._exit(0)
 

@@ -7,6 +7,7 @@ import os
 import py_compile
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from agentrl.errors import ConfigError
 from agentrl.sandbox.system_calls import filter_program
+from agentrl.workers.processes import children
 
 REMEDY = "sudo apt-get install -y --no-install-recommends bubblewrap"
 FLAG = "--unsafe-local-exec"
@@ -26,6 +28,7 @@ _PYTHON_FLAGS = ("-S", "-s", "-P", "-B")
 _ENVIRONMENT = {"HOME": "/tmp", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
 """All that a program finds there; with one hash seed, sets have the same order every time."""
 _PROBE_SECONDS = 60.0
+_END_SECONDS = 60.0
 _MEBIBYTE = 2**20
 
 
@@ -94,7 +97,7 @@ def _tried(way: Isolation) -> str:
         try:
             said, complaint = process.communicate(timeout=_PROBE_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
+            end(process, way)
             process.communicate()
             return "hung"
         complaint = complaint or b""
@@ -102,6 +105,29 @@ def _tried(way: Isolation) -> str:
             return ""
         words = complaint.decode("utf-8", "replace").strip().splitlines()
         return words[-1][:200] if words else f"ended with {process.returncode}"
+
+
+def end(process: "subprocess.Popen[bytes]", way: Isolation) -> None:
+    """Kill what is left of a run, and wait until it is gone.
+
+    Of a namespace the first process is killed, not the outer one, which stands still meanwhile and starts none: the
+    kernel then ends all the others, and only after that is the outer one told.
+    """
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGSTOP)
+            first = children(process.pid) if way.kind != "none" else []
+            for pid in first or [process.pid]:
+                os.kill(pid, signal.SIGKILL)
+            process.send_signal(signal.SIGCONT)
+    if way.kind == "none":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @functools.cache
@@ -179,7 +205,7 @@ def _command(arguments: Sequence[str], program: str) -> list[str]:
 
 def _start_bubblewrap(arguments: Sequence[str], given: int, disk: int) -> "subprocess.Popen[bytes]":
     is_root = os.geteuid() == 0
-    words = [shutil.which("bwrap") or "bwrap", "--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"]
+    words = [shutil.which("bwrap") or "bwrap", "--new-session", "--as-pid-1", "--clearenv"]
     words += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
     if is_root:  # no user namespace: the inner program becomes an account of its own and loses every privilege
         words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]

@@ -6,7 +6,7 @@ to make.   disk: bytes of /tmp.   program: [descriptor, path] of the file to wri
 of system calls.   environment, command: of the inner program.
 
     this process ──fork──▶ first process of the new process namespace: mounts, pivots, drops, filters, executes
-         └─ waits for it, and is the one that is killed; whoever dies first takes the other along
+         └─ waits for it; that ends when nobody reads its verdict (inside.py)
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import select
-import signal
 import sys
 
 TYPE_CHECKING = False
@@ -28,7 +26,7 @@ MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 4096, 16384, 1 << 18
 READ_ONLY, NO_SUID, NO_DEVICES = 1, 2, 4
 """Of mount_setattr."""
 MNT_DETACH, AT_RECURSIVE = 2, 0x8000
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
+PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 22, 24, 38
 SECCOMP_MODE_FILTER = 2
 CAP_SETGID, CAP_SETUID, NUM_CAPABILITIES = 6, 7, 64
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
@@ -132,7 +130,6 @@ def main() -> None:
     """Never returns."""
     plan = json.loads(sys.argv[1])
     os.umask(0o022)
-    die_with_parent()
     separate(plan["user"])
     child = os.fork()
     if child:
@@ -143,22 +140,12 @@ def main() -> None:
         os._exit(code if code >= 0 else 128 - code)
     try:
         os.setsid()
-        die_with_parent()
         furnish(plan)
         confine(plan["filter"])
         os.execve(plan["command"][0], plan["command"], plan["environment"])
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
     os._exit(1)
-
-
-def die_with_parent() -> None:
-    """The kernel kills this process when its parent ends; where that has happened already, nobody reads what we say."""
-    check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
-    readers = select.poll()
-    readers.register(1, 0)
-    if readers.poll(0):
-        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import select
-import signal
 import subprocess
 import tempfile
 import time
@@ -18,11 +17,13 @@ from typing import Any
 
 from agentrl.errors import WorldFailure
 from agentrl.hardware import usable_cores
-from agentrl.sandbox.isolation import Isolation, find_isolation
+from agentrl.sandbox.isolation import Isolation, end, find_isolation
 from agentrl.sandbox.words import CallTests, ExchangeTests, Limits, Tests, Verdict
-from agentrl.workers.processes import children, memory, tree
+from agentrl.workers.processes import memory, tree
 
 MAX_WHY = 300
+AT_ONCE = 8
+"""Sandboxes of a process on a machine of few cores: some programs only sleep until their time is over."""
 _START_SECONDS = 60.0
 """For a sandbox to stand, on a machine that has other things to do."""
 _LOOK_SECONDS = 0.05
@@ -46,7 +47,7 @@ def judge(program: str, tests: Tests, limits: Limits | None = None, way: Isolati
 
 
 async def judge_soon(program: str, tests: Tests, limits: Limits | None = None, way: Isolation | None = None) -> Verdict:
-    """The same without blocking the loop; as many run at once as there are cores, the others wait for their turn."""
+    """The same without blocking the loop; a few run at once (`AT_ONCE`, or one a core), others wait for their turn."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_threads(os.getpid()), judge, program, tests, limits, way)
 
@@ -54,7 +55,7 @@ async def judge_soon(program: str, tests: Tests, limits: Limits | None = None, w
 @functools.cache
 def _threads(process: int) -> ThreadPoolExecutor:
     """Threads that wait for sandboxes; those of a process that has forked are not its child's."""
-    return ThreadPoolExecutor(max_workers=usable_cores(), thread_name_prefix="agentrl-sandbox")
+    return ThreadPoolExecutor(max_workers=max(AT_ONCE, usable_cores()), thread_name_prefix="agentrl-sandbox")
 
 
 class _Run:
@@ -83,7 +84,7 @@ class _Run:
         try:
             yield process
         finally:
-            _end(process, self._way)
+            end(process, self._way)
             assert process.stdout is not None and process.stderr is not None
             process.stdout.close()
             complaint = process.stderr.read(4096)
@@ -166,30 +167,8 @@ def _result(tests: Tests, index: int, line: dict[str, Any]) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    lines = [line.rstrip() for line in text.rstrip().split("\n")]
-    return lines
+    return [line.rstrip() for line in text.rstrip().split("\n")]
 
 
 def _memory_file() -> Any:
     return open(os.memfd_create("agentrl-job"), "w+b")
-
-
-def _end(process: "subprocess.Popen[bytes]", way: Isolation) -> None:
-    """Kill what is left of a run, and wait until it is gone.
-
-    Of a namespace the first process is killed, not the outer one: the kernel then ends all the others, and only after
-    that is the outer one told.
-    """
-    if process.poll() is None:
-        first = children(process.pid) if way.kind != "none" else []
-        for pid in first or [process.pid]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    if way.kind == "none":
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    try:
-        process.wait(_START_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -21,7 +21,7 @@ from agentrl.sandbox import CallTests, Exchange, ExchangeTests, Tests, find_isol
 from agentrl.sandbox import Limits as SandboxLimits
 
 VERIFIER = "unit-tests"
-PATIENCE = 4.0
+PATIENCE = 5.0
 """How many times as long by the clock as on the processor a run may take."""
 _TEXTS = ("prompt", "text", "question", "problem", "description")
 _BLOCK = "```python\n{}\n```"
