@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import os
-import py_compile
 import random
 import shutil
 import signal
@@ -13,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import _bootstrap_external
 from pathlib import Path
 
 from agentrl.errors import ConfigError
@@ -132,16 +132,12 @@ def end(process: "subprocess.Popen[bytes]", way: Isolation) -> None:
 
 @functools.cache
 def inner_program() -> bytes:
-    """What runs in the sandbox, compiled: a run then costs no compiling, and needs no file of this package's."""
-    with tempfile.TemporaryDirectory(prefix="agentrl-") as folder:
-        compiled = py_compile.compile(
-            str(_HERE / "inside.py"),
-            cfile=f"{folder}/inside.pyc",
-            dfile=_INSIDE,
-            doraise=True,
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        )
-        return Path(str(compiled)).read_bytes()
+    """What runs in the sandbox, compiled: a run then costs no compiling, and needs no file of this package's.
+
+    By what py_compile itself calls, because that writes to a file, which would stay where this process is killed.
+    """
+    code = compile((_HERE / "inside.py").read_bytes(), _INSIDE, "exec", dont_inherit=True)
+    return bytes(_bootstrap_external._code_to_timestamp_pyc(code))  # type: ignore[attr-defined]
 
 
 @functools.cache
