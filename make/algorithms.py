@@ -38,9 +38,13 @@ WORLDS: Mapping[str, dict[str, Any]] = {
         "judge": {"split": "valid_unseen", "config": {"env_settings": {"data": "generated", "panel": PANEL}}},
     },
 }
-ARGUMENTS: Mapping[str, list[str]] = {"dapo": ["settings.overlong.max_length=200", "settings.overlong.buffer=50"]}
-"""What an algorithm has no default for."""
-
+ARGUMENTS: Mapping[tuple[str, str], list[str]] = {
+    ("rlvr", "dapo"): ["settings.overlong.max_length=200", "settings.overlong.buffer=50"],
+    ("alfworld", "dapo"): ["settings.overlong.max_length=200", "settings.overlong.buffer=50"],
+    ("rlvr", "capo"): ["settings.capo.tau_objective=0.06", "settings.capo.tau_policy=0.001"],
+    ("alfworld", "capo"): ["settings.capo.tau_objective=0.3", "settings.capo.tau_policy=0.05"],
+}
+"""What an algorithm has no default for, or one for other learning rates: CAPO's bounds drop a hundredth so, as meant."""
 COMBINATIONS: Mapping[str, tuple[str, list[str]]] = {
     "gigpo + EPO's terms": ("gigpo", ["parts.regularisers=[epo-entropy, epo-smoothing]"]),
     "epo on GSPO": ("epo", ["parts.surrogate=gspo"]),
@@ -98,7 +102,7 @@ def run(
     if (folder / "config.yaml").is_file():
         agentrl.train(resume=folder, display=Display())
     else:
-        layers = [*ARGUMENTS.get(algo, []), *changes, *asked.set]
+        layers = [*ARGUMENTS.get((world, algo), []), *changes, *asked.set]
         common = {"validation": {"num_tasks": 0}, "trainer": {"save_trajectories": False, "checkpoint_every": 1000}}
         config = merge(merge(common, WORLDS[world]["run"]), set_layer(layers))
         if asked.steps:
