@@ -44,7 +44,7 @@ ARGUMENTS: Mapping[tuple[str, str], list[str]] = {
     ("rlvr", "capo"): ["settings.capo.tau_objective=0.06", "settings.capo.tau_policy=0.001"],
     ("alfworld", "capo"): ["settings.capo.tau_objective=0.3", "settings.capo.tau_policy=0.05"],
 }
-"""What an algorithm has no default for, or one for other learning rates: CAPO's bounds drop a hundredth so, as meant."""
+"""What an algorithm has no default for, or one for other rates: CAPO's bounds drop a hundredth so, as meant."""
 COMBINATIONS: Mapping[str, tuple[str, list[str]]] = {
     "gigpo + EPO's terms": ("gigpo", ["parts.regularisers=[epo-entropy, epo-smoothing]"]),
     "epo on GSPO": ("epo", ["parts.surrogate=gspo"]),
