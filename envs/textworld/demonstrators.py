@@ -17,7 +17,7 @@ from agentrl.settings import require
 DIRECTIONS = {"north": "south", "east": "west", "south": "north", "west": "east"}
 """Direction -> the way back."""
 _DEVICES = {"fry": "stove", "roast": "oven", "grill": "BBQ"}
-_COOKED = {"fry": "fried", "roast": "roasted", "grill": "grilled"}
+_DONE = {"fry": "fried", "roast": "roasted", "grill": "grilled", "chop": "chopped", "slice": "sliced", "dice": "diced"}
 _HARMLESS = ("go ", "look", "inventory", "examine ", "open ", "close ")
 _RECIPE = re.compile(r"Ingredients:\n(?P<ingredients>.*?)\n?Directions:\n(?P<directions>.*)", re.DOTALL)
 
@@ -151,6 +151,8 @@ class _Recipe:
 
     def next(self, commands: Sequence[str], seen: dict[str, str]) -> tuple[str | None, str]:
         """(a command, "") or (None, the room to go to; empty where it is not known yet)."""
+        if "eat meal" in commands:
+            return "eat meal", ""
         if not self.ingredients:
             if "examine cookbook" in commands and not self._read:
                 self._read = True
@@ -171,10 +173,7 @@ class _Recipe:
                 self.directions.pop(0)
             if command is not None:
                 return command, ""
-        for command in ("eat meal", "prepare meal"):
-            if command in commands:
-                return command, ""
-        return None, seen.get("stove", "")
+        return ("prepare meal", "") if "prepare meal" in commands else (None, seen.get("stove", ""))
 
     @staticmethod
     def _held(thing: str, commands: Sequence[str]) -> bool:
@@ -188,14 +187,12 @@ class _Recipe:
         self, verb: str, thing: str, commands: Sequence[str], seen: dict[str, str]
     ) -> tuple[str | None, str | None]:
         """(command, None), or (None, the room to go to), or (None, None) where it is done already."""
+        if re.search(rf"\b{_DONE.get(verb, verb)} (?:\w+ )?{re.escape(thing)}\b", self._carried):
+            return None, None
         device = _DEVICES.get(verb)
         if device is not None:
-            if re.search(rf"\b{_COOKED[verb]} (?:\w+ )?{re.escape(thing)}\b", self._carried):
-                return None, None
             command = f"cook {thing} with {device}"
             return (command, None) if command in commands else (None, seen.get(device, ""))
-        if re.search(rf"\b{verb}d? (?:\w+ )?{re.escape(thing)}\b", self._carried):
-            return None, None
         command = f"{verb} {thing} with knife"
         if command in commands:
             return command, None

@@ -13,6 +13,7 @@ from typing import Any
 from agentrl.envs.textworld.challenges import Challenge, read
 from agentrl.envs.textworld.games import GameRef, StoredGame
 from agentrl.errors import DataError, missing_package
+from agentrl.seeds import seed_of
 
 try:
     import textworld
@@ -23,28 +24,41 @@ except ModuleNotFoundError as error:
     raise missing_package("the textworld environment", str(error.name), "pip install textworld") from error
 
 _LOCK = threading.RLock()
+_ATTEMPTS = 10
 _STOCK_WALKTHROUGH = textworld.GameMaker.set_walkthrough
 
 
 def make(ref: GameRef) -> StoredGame:
-    """Generate and compile a game. Raises DataError where the package cannot make one of these settings and seed."""
+    """Generate and compile a game. Raises DataError where the package cannot make one of these settings.
+
+    Some seeds of some settings allow no game; then a seed that follows from it is taken, of the same split.
+    """
     challenge = read(ref.word)
+    for attempt in range(_ATTEMPTS):
+        seed = ref.seed if attempt == 0 else 4 * (seed_of("textworld-again", ref.seed, attempt) % 2**29) + ref.seed % 4
+        try:
+            return _made(challenge, ref, seed)
+        except OSError as error:
+            raise DataError(f"textworld cannot write the game {ref.word} to be compiled ({error})") from None
+        except Exception as error:  # the generators raise all sorts, and the compiler where a game is too big
+            failure = error
+    reason = str(failure).strip().splitlines() or [type(failure).__name__]
+    raise DataError(
+        f"textworld cannot make {ref.word}: {reason[0][:200]} ({_ATTEMPTS} seeds from {ref.seed} on were tried); "
+        "take other settings"
+    ) from failure
+
+
+def _made(challenge: Challenge, ref: GameRef, seed: int) -> StoredGame:
     with _LOCK, tempfile.TemporaryDirectory(prefix="agentrl-textworld-") as folder, _quick_walkthroughs():
         options = textworld.GameOptions()
-        options.seeds = ref.seed
+        options.seeds = seed
         options.path = str(Path(folder) / "game.z8")
         options.grammar.only_last_action = not ref.steps
-        try:
-            game = _game(challenge, ref, options)
-            compile_game(game, options)
-            about = Path(folder, "game.json").read_text(encoding="utf-8")
-            story = Path(options.path).read_bytes()
-        except Exception as error:  # the generators raise all sorts, and the compiler where a game is too big
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise DataError(
-                f"textworld cannot make {ref.word} with seed {ref.seed} ({reason[0][:200]}); take other settings"
-            ) from error
-        return StoredGame(story, about, tuple(game.walkthrough or ()))
+        game = _game(challenge, ref, options)
+        compile_game(game, options)
+        about = Path(folder, "game.json").read_text(encoding="utf-8")
+        return StoredGame(Path(options.path).read_bytes(), about, tuple(game.walkthrough or ()))
 
 
 def _game(challenge: Challenge, ref: GameRef, options: Any) -> Any:

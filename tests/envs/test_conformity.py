@@ -12,6 +12,8 @@ from agentrl.panels import spread
 from agentrl.settings import field_help, from_mapping
 from tests.envs.episodes import close, play
 
+TEXTWORLD = {"levels": (1, 2), "num_train": 6, "num_valid": 3}
+"""Each game takes the compiler a second: few in all, every challenge in every split; all twenty are marked slow."""
 SETTINGS = [
     ("guess", {}),
     ("guess", {"admissible": True, "highest": 7}),
@@ -20,9 +22,21 @@ SETTINGS = [
     ("mixture", {"worlds": {"guess": 2, "rlvr": 1}, "settings": {"rlvr": {"num_train": 60}}}),
     ("alfworld", {"engine": "native", "data": "generated"}),
     ("alfworld", {"engine": "native", "data": "generated", "admissible": False, "panel": 3}),
+    ("textworld", TEXTWORLD),
+    (
+        "textworld",
+        {
+            **{"challenges": ("treasure-hunter:2",), "objective": "steps", "admissible": False},
+            **{"intermediate": False, "num_train": 3, "num_valid": 2},
+        },
+    ),
 ]
 """Every world, with settings that change what its episodes are; light ones, since 20 tasks a split are played."""
-SLOW = [("alfworld", {"engine": "textworld", "data": "generated", "num_train": 800})]
+SLOW = [
+    ("alfworld", {"engine": "textworld", "data": "generated", "num_train": 800}),
+    ("textworld", {}),
+    ("textworld", {"challenges": ("simple", "custom"), "levels": (1, 2, 3, 4, 5), "num_train": 90, "num_valid": 30}),
+]
 HEADINGS = ("Sees", "May do", "Is paid", "Ends", "Chance", "Splits")
 WORLDS = {name: registry.load("env", name) for name, _ in SETTINGS}
 SINGLE_TURN = [WORLDS["rlvr"]]
