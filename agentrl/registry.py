@@ -14,6 +14,7 @@ TABLES: dict[str, dict[str, str]] = {
         "alfworld": "agentrl.envs.alfworld",
         "textworld": "agentrl.envs.textworld",
         "rlvr": "agentrl.envs.rlvr",
+        "scienceworld": "agentrl.envs.scienceworld",
         "mixture": "agentrl.envs.mixture",
     },
     "memory": {

@@ -63,7 +63,9 @@ class Searcher:
         self._opened: set[tuple[str, str]] = set()
         self._recipe = _Recipe() if self._cooks else None
 
-    def next(self, text: str, commands: Sequence[str], visited: Collection[str] | None, stray: str | None) -> str | None:
+    def next(
+        self, text: str, commands: Sequence[str], visited: Collection[str] | None, stray: str | None
+    ) -> str | None:
         """The command that answers an observation; None where nothing is left to try.   stray: one to play instead."""
         self._goal = self._goal or text
         self._take_in(text, commands, next(iter(visited or ()), self._room))

@@ -86,7 +86,9 @@ class _Opened:
                 self.max_score = float(self.game.max_score)
             except Exception as error:  # KeyError, AttributeError, ... : whatever a damaged description leads to
                 place = ref.path or ref.word
-                raise DataError(f"the description of the game {place} cannot be read ({type(error).__name__})") from error
+                raise DataError(
+                    f"the description of the game {place} cannot be read ({type(error).__name__})"
+                ) from error
         self._moments: collections.OrderedDict[frozenset[Any], _Moment] = collections.OrderedDict()
 
     def moment(self, state: Any) -> _Moment:

@@ -145,7 +145,9 @@ def list_files(place: str, split: str) -> list[Path]:
 def _playable(file: Path) -> Path:
     suffix = file.suffix.lower()
     if suffix in _GLULX:
-        raise DataError(f"{file} is a Glulx game, which TextWorld plays no more since its version 1.7; compile it as .z8")
+        raise DataError(
+            f"{file} is a Glulx game, which TextWorld plays no more since its version 1.7; compile it as .z8"
+        )
     if suffix not in _SUFFIXES:
         raise DataError(f"{file} is no game: games are files of type {PLAYED}")
     return file
@@ -164,7 +166,9 @@ def read_file(file: Path) -> StoredGame:
     try:
         known = json.loads(about)["metadata"].get("walkthrough") if about else None
     except (ValueError, KeyError, AttributeError, TypeError):
-        raise DataError(f"{beside} is not TextWorld's description of a game; tw-make writes it beside the .z8") from None
+        raise DataError(
+            f"{beside} is not TextWorld's description of a game; tw-make writes it beside the .z8"
+        ) from None
     return StoredGame(story, about, tuple(known or ()))
 
 

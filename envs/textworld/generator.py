@@ -6,6 +6,7 @@ Importing this file imports TextWorld. Generation uses global state of the packa
 import contextlib
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ try:
     from textworld.challenges import CHALLENGES
     from textworld.generator import compile_game, make_game
     from textworld.generator.game import GameProgression
+    from textworld.generator.inform7 import CouldNotCompileGameError, Inform7Game
 except ModuleNotFoundError as error:
     raise missing_package("the textworld environment", str(error.name), "pip install textworld") from error
 
@@ -40,7 +42,11 @@ def make(ref: GameRef) -> StoredGame:
             return _made(challenge, ref, seed)
         except OSError as error:
             raise DataError(f"textworld cannot write the game {ref.word} to be compiled ({error})") from None
-        except Exception as error:  # the generators raise all sorts, and the compiler where a game is too big
+        except CouldNotCompileGameError as error:
+            raise DataError(
+                f"textworld cannot compile {ref.word}: the game is too big; take smaller settings"
+            ) from error
+        except Exception as error:  # the generators raise all sorts
             failure = error
     reason = str(failure).strip().splitlines() or [type(failure).__name__]
     raise DataError(
@@ -50,7 +56,7 @@ def make(ref: GameRef) -> StoredGame:
 
 
 def _made(challenge: Challenge, ref: GameRef, seed: int) -> StoredGame:
-    with _LOCK, tempfile.TemporaryDirectory(prefix="agentrl-textworld-") as folder, _quick_walkthroughs():
+    with _LOCK, tempfile.TemporaryDirectory(prefix="agentrl-textworld-") as folder, _undisturbed():
         options = textworld.GameOptions()
         options.seeds = seed
         options.path = str(Path(folder) / "game.z8")
@@ -78,19 +84,22 @@ def _game(challenge: Challenge, ref: GameRef, options: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quick_walkthroughs() -> Iterator[None]:
-    """The package compiles a game once more to find what its walkthrough's commands do; the description knows that."""
+def _undisturbed() -> Iterator[None]:
+    """The package compiles a game once more to find what its walkthrough's commands do; the description knows that.
+
+    Where it does so all the same, the interpreter warns that it knows no score of the game.
+    """
     textworld.GameMaker.set_walkthrough = _set_walkthrough
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         textworld.GameMaker.set_walkthrough = _STOCK_WALKTHROUGH
 
 
 def _set_walkthrough(maker: Any, commands: list[str]) -> None:
     """What GameMaker.set_walkthrough does, without an interpreter: which actions bring about each event of a quest."""
-    from textworld.generator.inform7 import Inform7Game
-
     maker._working_game = game = maker.build()
     inform7 = Inform7Game(game)
     progression = GameProgression(game, track_quests=True)

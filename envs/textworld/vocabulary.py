@@ -118,6 +118,6 @@ def _names() -> frozenset[str]:
 
 
 def _said() -> set[str]:
-    """Whatever the rules of the engine hold in quotation marks: names of verbs, sentences, words that are understood."""
+    """Whatever the rules of the engine hold in quotation marks: verbs, sentences, words that are understood."""
     files = sorted(_folder().glob("challenges/*/textworld_data/logic*/*.twl"))
     return {said for file in files for said in _SAID.findall(_HOLE.sub(" ", file.read_text(encoding="utf-8")))}

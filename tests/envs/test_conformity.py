@@ -26,8 +26,12 @@ SETTINGS = [
     (
         "textworld",
         {
-            **{"challenges": ("treasure-hunter:2",), "objective": "steps", "admissible": False},
-            **{"intermediate": False, "num_train": 3, "num_valid": 2},
+            "challenges": ("treasure-hunter:2",),
+            "objective": "steps",
+            "admissible": False,
+            "intermediate": False,
+            "num_train": 3,
+            "num_valid": 2,
         },
     ),
 ]
