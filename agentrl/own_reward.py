@@ -62,10 +62,11 @@ class NamedReward:
         return kind(f"reward {self.name} on task {trajectory.task.id!r}: {type(error).__name__}: {error}")
 
 
-def reward_of(config: RunConfig, given: Reward | None = None) -> Reward | None:
+def reward_of(config: RunConfig, given: Any = None) -> Reward | None:
     """The reward function of a run: the one that is given, or the one that `reward` names.   Raises as NamedReward."""
     if given is not None or not config.reward:
-        return given
+        found: Reward | None = given
+        return found
     return NamedReward(config.reward)
 
 
