@@ -142,7 +142,7 @@ def _alfworld_data() -> Iterator[Finding]:
 
 PROGRAMS = (
     ("git", ("git",), "git", "the commit in meta.json"),
-    ("java", ("java",), "default-jre-headless", "worlds that run on a Java machine"),
+    ("java", ("java",), "default-jre-headless", "the scienceworld world"),
     ("chromium", ("chromium", "chromium-browser", "google-chrome"), "chromium", "worlds that show a browser"),
     ("C compiler", ("cc", "gcc", "clang"), "build-essential", "the fast engine of generated worlds"),
 )

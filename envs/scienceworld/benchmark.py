@@ -55,14 +55,14 @@ KINDS: Mapping[str, Kind] = {
     "lifespan-shortest-lived": Kind("7-2", (62, 31, 32), 5),
     "measure-melting-point-known-substance": Kind("2-2", (218, 109, 109), 40),
     "measure-melting-point-unknown-substance": Kind("2-3", (150, 75, 75), 41),
-    "melt": Kind("1-2", (14, 7, 9), 36),
-    "mendelian-genetics-known-plant": Kind("10-1", (60, 30, 30), 0),
-    "mendelian-genetics-unknown-plant": Kind("10-2", (240, 120, 120), 0),
-    "power-component": Kind("3-1", (10, 5, 5), 0),
-    "power-component-renewable-vs-nonrenewable-energy": Kind("3-2", (10, 5, 5), 0),
-    "test-conductivity": Kind("3-3", (450, 225, 225), 0),
-    "test-conductivity-of-unknown-substances": Kind("3-4", (300, 150, 150), 0),
-    "use-thermometer": Kind("2-1", (270, 135, 135), 0),
+    "melt": Kind("1-2", (14, 7, 9), 38),
+    "mendelian-genetics-known-plant": Kind("10-1", (60, 30, 30), 130),
+    "mendelian-genetics-unknown-plant": Kind("10-2", (240, 120, 120), 130),
+    "power-component": Kind("3-1", (10, 5, 5), 12),
+    "power-component-renewable-vs-nonrenewable-energy": Kind("3-2", (10, 5, 5), 24),
+    "test-conductivity": Kind("3-3", (450, 225, 225), 23),
+    "test-conductivity-of-unknown-substances": Kind("3-4", (300, 150, 150), 26),
+    "use-thermometer": Kind("2-1", (270, 135, 135), 20),
 }
 """Name -> what it is, in the order of the package, which numbers them from 0."""
 

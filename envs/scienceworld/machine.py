@@ -22,7 +22,7 @@ from typing import Any
 from agentrl.errors import MissingDependency, WorldFailure
 
 INSTALL = "sudo apt-get install -y --no-install-recommends default-jre-headless"
-_FLAGS = (
+FLAGS = (
     "-XX:+UseSerialGC",  # no threads for it, and half the memory
     "-XX:TieredStopAtLevel=1",
     "-XX:+UnlockExperimentalVMOptions",
@@ -233,7 +233,7 @@ def _started(heap: int) -> "subprocess.Popen[bytes]":
     path = os.pathsep.join((find_jar_path(), JAR_PATH))
     server = ("py4j.GatewayServer", "--die-on-broken-pipe", "--enable-auth", "0")
     return subprocess.Popen(
-        [java(), f"-Xmx{heap}m", *_FLAGS, "-classpath", path, *server],
+        [java(), f"-Xmx{heap}m", *FLAGS, "-classpath", path, *server],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

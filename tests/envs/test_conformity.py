@@ -11,9 +11,12 @@ from agentrl.errors import ConfigError
 from agentrl.panels import spread
 from agentrl.settings import field_help, from_mapping
 from tests.envs.episodes import close, play
+from tests.programs import needs_program
 
 TEXTWORLD = {"levels": (1, 2), "num_train": 6, "num_valid": 3}
 """Each game takes the compiler a second: few in all, every challenge in every split; all twenty are marked slow."""
+SCIENCE = {"tasks": ("lifespan-shortest-lived", "find-non-living-thing"), "admissible": "none"}
+"""Each solution takes the simulator half a second; its own tests compare it with the package, task by task."""
 SETTINGS = [
     ("guess", {}),
     ("guess", {"admissible": True, "highest": 7}),
@@ -26,7 +29,7 @@ SETTINGS = [
     (
         "textworld",
         {
-            "challenges": ("treasure-hunter:2",),
+            "challenges": ("treasure-hunter:3",),
             "objective": "steps",
             "admissible": False,
             "intermediate": False,
@@ -34,12 +37,14 @@ SETTINGS = [
             "num_valid": 2,
         },
     ),
+    ("scienceworld", {**SCIENCE, "num_train": 2, "num_valid": 1}),
 ]
 """Every world, with settings that change what its episodes are; light ones, since 20 tasks a split are played."""
 SLOW = [
     ("alfworld", {"engine": "textworld", "data": "generated", "num_train": 800}),
     ("textworld", {}),
     ("textworld", {"challenges": ("simple", "custom"), "levels": (1, 2, 3, 4, 5), "num_train": 90, "num_valid": 30}),
+    ("scienceworld", {"admissible": "none"}),
 ]
 HEADINGS = ("Sees", "May do", "Is paid", "Ends", "Chance", "Splits")
 WORLDS = {name: registry.load("env", name) for name, _ in SETTINGS}
@@ -54,6 +59,8 @@ def label(value):
 def settled(request):
     """(world, its settings)."""
     name, settings = request.param
+    if name == "scienceworld":
+        needs_program("java")
     return WORLDS[name], from_mapping(WORLDS[name].Config, settings)
 
 
