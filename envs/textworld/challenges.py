@@ -13,7 +13,7 @@ LEVELS = (1, 2, 3, 4, 5)
 
 LADDER: Mapping[str, tuple[str, ...]] = {
     "coin-collector": ("2", "103", "105", "207", "210"),
-    "treasure-hunter": ("2", "5", "12", "16", "20"),
+    "treasure-hunter": ("3", "5", "12", "16", "20"),
     "cooking": (
         "recipe=1+cook",
         "recipe=1+take=1+open+cook",

@@ -13,6 +13,7 @@ SENTENCES = """
 You take the|You pick up the|from the ground|on the ground|You drop the|You put the|You insert the|into the|onto the
 You open the|You close the|You unlock the|You lock the|with the|from the|revealing|revealing a|revealing an
 You are carrying|You are carrying nothing|You are carrying a|You eat the|Not bad|You drink the
+Useful for frying things|Useful for roasting things|Useful for grilling things
 Your score has just gone up by one point|Your score has just gone up by two points
 The End|You lost|You scored|out of a possible|in|turn|turns|You can't go that way|You can't see any such thing
 You have to open the|first|You have to unlock the|That's not a verb I recognise|You have to be more specific
@@ -33,7 +34,8 @@ needs cooking|raw|fried|roasted|grilled|burned|uncut|chopped|sliced|diced|cooked
 """.replace("\n", "|").strip("|")
 """What the engine says of actions, the cookbook, and the forms of commands, without the signs that are DROPPED."""
 
-SIGNS = "- = * # / ( ) & ' \" ; ... < >"
+SIGNS = "- = * # / ( ) & ' \" ; < > . , : ! ? 0 's 't 're 've 'll 'd"
+"""Signs, and the ends of words whose beginning belongs to a phrase."""
 
 DROPPED = r"[.,:!?\"](?=[\s\"]|$)|\"|-=|=-|\*\*\*|--+"
 """Ends of sentences, quotation marks, and the frame of a heading."""
@@ -57,8 +59,11 @@ def vocabulary() -> Vocabulary:
     names = {name for name in _names() if len(name.split()) > 1}
     runs = {piece for piece in pieces if _SHORTEST <= len(piece.split()) <= _LONGEST} | names
     phrases = {_as_read(run) for run in runs | {_capital(run) for run in runs} | {name.title() for name in names}}
-    words = {word for text in (*pieces, *names, *_names(), *_said()) for word in _WORD.findall(text)}
-    words |= {spelled(word) for word in words for spelled in (_capital, str.lower)}
+    nouns = {name.split()[-1] for name in _names()}
+    texts = (*pieces, *_names(), *_said(), *(f"{noun}{end}" for noun in nouns for end in ("s", "'s")))
+    words = {word for text in texts for word in _WORD.findall(text)}
+    words |= {_capital(word) for text in (*pieces, *_said()) for word in _WORD.findall(text)[:1]}
+    words |= {word.title() for name in _names() for word in name.split()} | set(map(str.lower, words))
     plain = {phrase for phrase in phrases if " " in phrase and "'" not in (phrase[0], phrase[-1])}
     return Vocabulary(tuple(sorted(plain)), tuple(sorted({*words, *SIGNS.split()})), dropped=DROPPED)
 
@@ -103,21 +108,25 @@ def _pieces(text: str) -> Iterator[str]:
 
 @functools.cache
 def _names() -> frozenset[str]:
-    """What rooms and things are called: the nouns of the grammars, and the food of the cooking games."""
+    """What rooms and things are called: the nouns of the grammars, and what the challenges name themselves."""
     found = set()
     for text in _grammars():
         for symbol, alternatives in _productions(text):
             if "_noun" in symbol or symbol.endswith("_adj"):
                 found |= {_as_read(_HOLE.sub(" ", name)) for name in alternatives.split(";")}
-    source = (_folder() / "challenges" / "tw_cooking" / "cooking.py").read_text(encoding="utf-8")
-    found |= set(re.findall(r"'([a-z][a-z ]+)'", source))
-    source += (_folder() / "challenges" / "tw_simple" / "simple.py").read_text(encoding="utf-8")
-    found |= set(re.findall(r"name=['\"]([A-Za-z][A-Za-z -]+)['\"]", source))
-    found |= set(re.findall(r"new_room\(\"([a-z ]+)\"", source))
-    return frozenset(name for name in found if name)
+    for name in _sources():
+        found |= set(re.findall(r"['\"]([A-Za-z][a-zA-Z -]*)['\"]", name))
+    return frozenset(name for name in found if name and len(name.split()) <= _LONGEST // 2)
+
+
+def _sources() -> list[str]:
+    """The challenges that name their things in Python."""
+    files = ("tw_cooking/cooking.py", "tw_simple/simple.py")
+    return [(_folder() / "challenges" / file).read_text(encoding="utf-8") for file in files]
 
 
 def _said() -> set[str]:
-    """Whatever the rules of the engine hold in quotation marks: verbs, sentences, words that are understood."""
+    """Whatever rules of the engine and challenges hold in quotation marks: verbs, sentences, what is understood."""
     files = sorted(_folder().glob("challenges/*/textworld_data/logic*/*.twl"))
-    return {said for file in files for said in _SAID.findall(_HOLE.sub(" ", file.read_text(encoding="utf-8")))}
+    texts = [_HOLE.sub(" ", file.read_text(encoding="utf-8")) for file in files]
+    return {said for text in (*texts, *_sources()) for said in _SAID.findall(text)}

@@ -78,7 +78,7 @@ def test_a_setting_that_cannot_be_is_refused(settings, wrong):
 
 
 def test_the_goal_may_be_told_step_by_step():
-    task = textworld.tasks("train", textworld.Config(challenges=("treasure-hunter:2",), objective="steps"))[0]
+    task = textworld.tasks("train", textworld.Config(challenges=("treasure-hunter:3",), objective="steps"))[0]
     assert task.data.steps and "/steps/" in task.id
     assert "cook THING" in textworld.instructions() and "cook" not in textworld.instructions(
         textworld.Config(challenges=("simple",))
@@ -219,10 +219,25 @@ def test_a_game_that_cannot_be_played_is_an_error_of_one_line(tmp_path):
         textworld.tasks("train", textworld.Config(games=str(tmp_path / "nowhere")))
 
 
-def test_settings_that_allow_no_game_are_an_error_that_says_so():
-    config = textworld.Config(challenges=("custom:rooms=1+objects=1+quest=40",))
-    with pytest.raises(DataError, match="cannot make custom:rooms=1"):
-        textworld.Env(config).reset(textworld.tasks("train", config)[0])
+def test_a_seed_that_allows_no_game_is_passed_over_and_settings_that_allow_none_are_told(monkeypatch):
+    from agentrl.envs.textworld import generator
+
+    seeds, kept = [], games.load(one("treasure-hunter").data)
+
+    def make(challenge, ref, seed, allowed=2):
+        seeds.append(seed)
+        if len(seeds) <= allowed:
+            raise ValueError("no quest of this length")
+        return kept
+
+    ref = one("treasure-hunter", "valid").data
+    monkeypatch.setattr(generator, "_made", make)
+    assert generator.make(ref) == kept and len(set(seeds)) == 3
+    assert {seed % 4 for seed in seeds} == {1} and max(seeds) < 2**32, "of the same split"
+    seeds.clear()
+    monkeypatch.setattr(generator, "_made", lambda *how: make(*how, allowed=99))
+    with pytest.raises(DataError, match="cannot make treasure-hunter:3: no quest of this length"):
+        generator.make(ref)
 
 
 def test_a_tiny_model_knows_every_word_and_most_phrases():
