@@ -40,7 +40,11 @@ def test_constraints_pin_every_dependency_exactly():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.lower().replace("_", "-").split("==") for line in lines if line and not line.startswith("#"))
     table = settings()["project"]
-    extras = (line for extra in ("lora", "parquet", "reasoning-gym", "test", "lint") for line in table["optional-dependencies"][extra])
+    extras = (
+        line
+        for extra in ("lora", "parquet", "reasoning-gym", "test", "lint")
+        for line in table["optional-dependencies"][extra]
+    )
     for requirement in [*table["dependencies"], *extras]:
         package = requirement.lower().partition(">=")[0].partition("[")[0].partition("<")[0]
         assert package in pins, f"constraints.txt does not pin {package}"
