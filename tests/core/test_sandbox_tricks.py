@@ -10,7 +10,8 @@ import pytest
 
 from agentrl.sandbox import WAYS, CallTests, Limits, judge
 from agentrl.workers.processes import is_alive, tree
-from tests.core.tricks import EXHAUSTIONS, FORGERIES, REACHES
+from tests.core.tricks import EXHAUSTIONS, FORGERIES
+from tests.core.tricks_reaching import REACHES
 from tests.programs import needs_program
 
 HELD = CallTests(("assert candidate(0) == 'held'",), ("candidate",))
