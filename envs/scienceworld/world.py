@@ -228,6 +228,8 @@ def _resets(command: str) -> bool:
 _ROOMS = "|".join(ROOMS)
 _WAY = re.compile(rf"(?:go|teleport) to (?:{_ROOMS})")
 _DOOR = re.compile(rf"(?:open|close) door to (?:{_ROOMS})")
+_HIDDEN = re.compile(r"\bsewer\b")
+_HIDDEN_BEES = re.compile(r"\b(?:sewer|bee \d+)\b")
 _PAIR = re.compile(r"(?:move|pour|dunk|connect) (.+) (?:to|into) (?:.+)|use (.+) on (?:.+)")
 _NO_THING = rf"(?:agent|air|door to (?:{_ROOMS})|inventory|{_ROOMS})"
 _POINTLESS = re.compile(rf"(?<! in)(?<! containing) {_NO_THING}(?= to | into | on |$)|^look in {_NO_THING}$")
@@ -237,9 +239,12 @@ def few(commands: Sequence[str], *, doors: bool) -> list[str]:
     """Those that are not done to the agent, the air, a door, the inventory or a whole room; with two things, those of
     what is carried, and those that put something in a box.
 
-    doors: keep opening and closing doors.
+    doors: keep opening and closing doors. What the package lists though it does not understand it is left out too: the
+    sewer, and bees in their closed hive.
     """
     carried = tuple(c.removeprefix("put down ") for c in commands if c.startswith("put down "))
+
+    hidden = _HIDDEN_BEES if "open bee hive" in commands else _HIDDEN
 
     def kept(command: str) -> bool:
         if command == "inventory" or _WAY.fullmatch(command) or (doors and _DOOR.fullmatch(command)):
@@ -247,7 +252,7 @@ def few(commands: Sequence[str], *, doors: bool) -> list[str]:
         pair = _PAIR.fullmatch(command)
         if pair is not None and not command.endswith(" box") and not (pair[1] or pair[2]).startswith(carried):
             return False
-        return not _POINTLESS.search(command)
+        return not (_POINTLESS.search(command) or hidden.search(command))
 
     return [command for command in commands if kept(command)]
 
