@@ -1,6 +1,7 @@
 """What is installed here, what is missing, and the command that installs it."""
 
 import argparse
+import importlib.util
 import os
 import shutil
 import sys
@@ -140,6 +141,20 @@ def _alfworld_data() -> Iterator[Finding]:
         )
 
 
+def _textworld_compiler() -> Iterator[Finding]:
+    """Games are compiled by two programs that come with the package, built for its platform."""
+    found = importlib.util.find_spec("textworld")
+    if found is None or not found.submodule_search_locations:
+        return  # told among the packages
+    compilers = Path(next(iter(found.submodule_search_locations)), "thirdparty/inform7-6M62/share/inform7/Compilers")
+    missing = [name for name in ("ni", "inform6") if not os.access(compilers / name, os.X_OK)]
+    if missing:
+        text = f"{' and '.join(missing)} cannot be run in {compilers}: textworld cannot make games"
+        yield Finding("missing", "Inform", text, "pip install --force-reinstall --no-deps textworld")
+    else:
+        yield Finding("ok", "Inform", "makes textworld's games")
+
+
 PROGRAMS = (
     ("git", ("git",), "git", "the commit in meta.json"),
     ("java", ("java",), "default-jre-headless", "the scienceworld world"),
@@ -197,6 +212,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _torchvision,
     _devices,
     _alfworld_data,
+    _textworld_compiler,
     _programs,
     _sandbox,
     _room,

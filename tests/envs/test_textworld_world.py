@@ -272,3 +272,13 @@ def test_a_tiny_model_is_trained_on_the_real_engine_in_worker_processes(tmp_path
         run_dir=tmp_path / "run",
     )
     assert len(list(Path(tmp_path / "run" / "trajectories").iterdir())) == 2 and run is not None
+
+
+def test_the_doctor_says_whether_games_can_be_made(monkeypatch):
+    from agentrl.cli import doctor
+
+    ok = {finding.name: finding for finding in doctor._textworld_compiler()}
+    assert ok["Inform"].level == "ok"
+    monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
+    (finding,) = doctor._textworld_compiler()
+    assert finding.level == "missing" and "ni and inform6 cannot be run" in finding.text and finding.remedy
