@@ -115,8 +115,7 @@ def run(
         "algo": algo,
         "seed": seed,
         "steps": len(steps),
-        "update_seconds": statistics.median(line["seconds/update"] for line in steps),
-        "step_seconds": statistics.median(line["seconds/update"] + line["seconds/rollout"] for line in steps),
+        "update_seconds": statistics.median(line["seconds/update_processor"] for line in steps),
     }
     write_json(finished, result)
     return result
@@ -142,7 +141,7 @@ def table(world: str, start: Mapping[str, Any], results: Iterable[Mapping[str, A
     lines = [
         f"**{world}**, {len(start['won'])} held-out tasks; before: {first:.1f} %, {start['entropy']:.3f} nats a token",
         "",
-        "| | success, % | gain, points [95 %] | entropy | an update, s | of GRPO's |",
+        "| | success, % | gain, points [95 %] | entropy | learning, processor s a step | of GRPO's |",
         "|---|---|---|---|---|---|",
     ]
     for label, runs in by_label.items():

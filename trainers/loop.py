@@ -364,7 +364,7 @@ class Trainer:
         started = time.perf_counter()
         trajectories = await self.trajectories()
         rewritten, new, counts = await self.rehearsal.rewritten(self.composition, trajectories, self.step)
-        played = time.perf_counter()
+        played, processor = time.perf_counter(), time.process_time()
         if self.ranks.leads and self.config.trainer.save_trajectories:
             write_trajectories(self.run.trajectory_file(self.step + 1), [*trajectories, *new])
         metrics: dict[str, float] = summaries(trajectories) | counts
@@ -396,6 +396,7 @@ class Trainer:
             "tokens_per_second": stream / (ended - started),
             "seconds/rollout": played - started,
             "seconds/update": ended - played,
+            "seconds/update_processor": time.process_time() - processor,
         }
 
     # ---- judging and saving
