@@ -2,9 +2,13 @@
 
 import pytest
 
+from tests.envs.textworld_games import unpack
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    unpack(cache)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AGENTRL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("AGENTRL_CACHE", str(cache))
         yield

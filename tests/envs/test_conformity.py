@@ -14,7 +14,7 @@ from tests.envs.episodes import close, play
 from tests.programs import needs_program
 
 TEXTWORLD = {"levels": (1, 2), "num_train": 6, "num_valid": 3}
-"""Each game takes the compiler a second: few in all, every challenge in every split; all twenty are marked slow."""
+"""Few games, every challenge in every split: they are kept beside the tests (textworld_games); all are slow."""
 SCIENCE = {"tasks": ("lifespan-shortest-lived", "find-non-living-thing"), "admissible": "none"}
 """Each solution takes the simulator half a second; its own tests compare it with the package, task by task."""
 SETTINGS = [

@@ -263,7 +263,7 @@ def test_a_tiny_model_is_trained_on_the_real_engine_in_worker_processes(tmp_path
     run = agentrl.train(
         env="textworld",
         algo="grpo",
-        env_settings={**TEXTWORLD, "challenges": ["coin-collector:2"]},
+        env_settings=TEXTWORLD,
         model="tiny-random",
         format="action",
         steps=2,
