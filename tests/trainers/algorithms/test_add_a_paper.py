@@ -49,7 +49,7 @@ def test_what_holds_of_every_algorithm_holds_of_it(holds):
 
 def test_its_tilt_matters():
     assert load("algorithm", NAME).modifiers == (load("part", "my_paper:TILT"),)
-    trajectories = properties.episodes(NAME, 4)
+    trajectories = properties.episodes(NAME, properties.Play(4))
     tilted, plain = (properties.gradient(name, trajectories) for name in (NAME, "grpo"))
     assert properties.relative_difference(tilted, plain) > 1e-3
 
