@@ -58,11 +58,15 @@ class Place:
     simplifications: str = ""
 
 
+class MachineDied(WorldFailure):
+    """The Java process has ended, or cannot be reached."""
+
+
 class Machine:
     """One Java process with any number of simulators. It ends when it is closed, or this process does."""
 
     def __init__(self, heap: int) -> None:
-        """heap: MiB that its objects may take.   Raises MissingDependency without Java, WorldFailure if it fails."""
+        """heap: MiB that its objects may take.   Raises MissingDependency without Java, MachineDied if it fails."""
         self.process_id, self._heap = os.getpid(), heap
         self._lock = threading.RLock()
         self._free: list[Place] = []
@@ -91,7 +95,10 @@ class Machine:
     def take(self) -> Place:
         """A simulator that no other episode has."""
         with self._calling():
-            return self._free.pop() if self._free else Place(self._jvm.scienceworld.runtime.pythonapi.PythonInterface())
+            if self._free:
+                return self._free.pop()
+            self._leave()  # to make one takes random numbers
+            return Place(self._jvm.scienceworld.runtime.pythonapi.PythonInterface())
 
     def give_back(self, place: Place) -> None:
         """Let another episode have it."""
@@ -105,6 +112,7 @@ class Machine:
             self._simplified = None  # if it fails half way
             error = str(place.interface.load(task, variation, simplifications, gold))
             self._simplified = place.simplifications = str(self._simplifier.getSimplificationsUsed())
+            getattr(place.interface, "taskMaker_$eq")(None)  # 10 MB of what else could have been loaded
             self._current = place
             return error
 
@@ -192,15 +200,17 @@ class Machine:
         from py4j.protocol import Py4JError, Py4JJavaError, Py4JNetworkError
 
         if self.process_id != os.getpid():
-            raise WorldFailure("scienceworld: this Java machine belongs to the process that forked this one")
+            raise MachineDied("scienceworld: this Java machine belongs to the process that forked this one")
         with self._lock:
             try:
                 yield
             except Py4JJavaError as error:
                 raise WorldFailure(f"the simulator raised {str(error.java_exception).splitlines()[0]}") from None
             except (Py4JNetworkError, OSError, ValueError) as error:
-                raise WorldFailure(self._obituary(error)) from None
+                raise MachineDied(self._obituary(error)) from None
             except Py4JError as error:
+                if self._ended():  # in the midst of its answer
+                    raise MachineDied(self._obituary(error)) from None
                 raise WorldFailure(f"the Java machine refused a call: {str(error).splitlines()[0]}") from None
 
     def _obituary(self, error: Exception) -> str:
@@ -212,6 +222,11 @@ class Machine:
             return f"the Java machine ran out of memory: java_heap is {self._heap} MiB"
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         return f"the Java machine {how}" + (f": {error}" if isinstance(error, ValueError) else "")
+
+    def _ended(self) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        return self._process.returncode is not None
 
     def _bury(self) -> None:
         try:
@@ -252,21 +267,21 @@ def _greeting(output: Any) -> tuple[int, str]:
     raise ValueError(" ".join(said)[:500] or "it said nothing")
 
 
-_shared: Machine | None = None
+_shared: dict[int, Machine] = {}
+"""Heap -> the machine of this process with as much."""
 
 
 def shared_machine(heap: int) -> Machine:
-    """The one machine of this process, started where there is none or it has died."""
-    global _shared
-    if _shared is None or not _shared.alive:
-        end_shared_machine()
-        _shared = Machine(heap)
-    return _shared
+    """This process's machine with such a heap, started where there is none or it has died."""
+    machine = _shared.get(heap)
+    if machine is None or not machine.alive:
+        if machine is not None:
+            machine.close()
+        machine = _shared[heap] = Machine(heap)
+    return machine
 
 
-def end_shared_machine() -> None:
-    """End it; a later episode starts a new one."""
-    global _shared
-    machine, _shared = _shared, None
-    if machine is not None:
-        machine.close()
+def end_shared_machines() -> None:
+    """End them; a later episode starts a new one."""
+    while _shared:
+        _shared.popitem()[1].close()

@@ -1,7 +1,12 @@
 """One episode of the simulator: in the machine that all episodes of a process share, or in one of its own."""
 
-from agentrl.envs.scienceworld.machine import Machine, end_shared_machine, shared_machine
+from collections.abc import Callable
+from typing import TypeVar
+
+from agentrl.envs.scienceworld.machine import Machine, MachineDied, end_shared_machines, shared_machine
 from agentrl.errors import ConfigError, WorldFailure
+
+T = TypeVar("T")
 
 MOST_OWN = 16
 """Machines of single episodes that a process may have at once; each takes 100 MB or more."""
@@ -12,8 +17,8 @@ _own: set[Machine] = set()
 class Simulation:
     """A task that was loaded, and what was done in it.
 
-    Where its machine has died under another episode, or was killed, it is played again up to here in a new one: the
-    same commands make the same episode. Where the machine dies of this episode's own request, that fails.
+    Where its machine has died, it is played again up to here in a new one: the same commands make the same episode. A
+    request of which a second machine dies fails.
     """
 
     def __init__(self, task: str, variation: int, simplifications: str, *, heap: int, own: bool = False) -> None:
@@ -30,21 +35,18 @@ class Simulation:
 
     def description(self) -> str:
         """What the task is."""
-        self._revive()
-        return self._machine.description(self._place)
+        return self._asked(lambda: self._machine.description(self._place))
 
     def step(self, command: str) -> tuple[str, int, bool]:
         """Play one command.   Returns what it is answered, the score from -100 to 100, and whether the task is done."""
-        self._revive()
-        result = self._machine.step(self._place, command)
+        result = self._asked(lambda: self._machine.step(self._place, command))
         self._played.append(command)
         return result
 
     def valid(self) -> list[str]:
         """Every command that makes sense now. The simulator draws random numbers for it, so it is part of what was
         done."""
-        self._revive()
-        found = self._machine.valid(self._place)
+        found = self._asked(lambda: self._machine.valid(self._place))
         self._played.append(None)
         return found
 
@@ -73,6 +75,14 @@ class Simulation:
             self.close()
             raise WorldFailure(f"the simulator cannot set {self._setup[0]} {self._setup[1]} up: {error}")
 
+    def _asked(self, ask: Callable[[], T]) -> T:
+        self._revive()
+        try:
+            return ask()
+        except MachineDied:
+            self._revive()
+            return ask()
+
     def _revive(self) -> None:
         if self._machine.alive:
             return
@@ -87,6 +97,6 @@ class Simulation:
 
 def end_machines() -> None:
     """End every machine of this process; for tests, and for whoever counts processes."""
-    end_shared_machine()
+    end_shared_machines()
     while _own:
         _own.pop().close()

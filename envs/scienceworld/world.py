@@ -66,7 +66,7 @@ class Config:
     """An episode is cut after this many commands."""
     strict: bool = False
     """Start a Java machine for each episode; they repeat without it too, and it takes a second more."""
-    java_heap: int = 512
+    java_heap: int = 384
     """MiB that a Java machine may take for its objects; a worker has one for all its episodes."""
 
     def __post_init__(self) -> None:

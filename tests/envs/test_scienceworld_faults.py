@@ -88,7 +88,7 @@ def stop_machines():
         os.kill(pid, signal.SIGSTOP)
 
 
-def test_a_machine_that_is_killed_between_commands_is_replaced_and_nothing_is_noticed():
+def test_a_machine_that_is_killed_is_replaced_and_nothing_is_noticed():
     expected = [texts(t) for t in played(way)]
     found = played(once(kill_machines), concurrency=1)
     assert [(t.ended, t.tries) for t in found] == [("turn_limit", 1)] * 2
@@ -131,6 +131,20 @@ def test_a_machine_that_dies_of_a_command_fails_its_episode_and_the_next_has_a_n
     again = Simulation("boil", 0, "easy", heap=128)
     assert again._machine is not machine and again.step("look around")[0]
     assert simulation.step("inventory")[0].startswith("In your inventory")  # what lived in the old one goes on, too
+
+
+def test_a_command_of_which_two_machines_die_is_a_failure(monkeypatch):
+    simulation, pids = Simulation("boil", 0, "easy", heap=128), []
+
+    def dies(machine, place, command):
+        with machine._calling():
+            pids.append(machine.pid)
+            machine._jvm.java.lang.System.exit(9)
+
+    monkeypatch.setattr(Machine, "step", dies)
+    with pytest.raises(WorldFailure, match="the Java machine ended with code 9"):
+        simulation.step("look around")
+    assert len(set(pids)) == 2
 
 
 def test_a_machine_without_room_says_so_and_one_that_cannot_start_says_why(monkeypatch):
