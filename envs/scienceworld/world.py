@@ -161,6 +161,11 @@ class Env:
         self._steps = self._score = 0
         self._doors = False
 
+    @staticmethod
+    def preload(config: Config | None = None) -> tuple[str, ...]:
+        """Modules that worker processes should find imported."""
+        return ("py4j.java_gateway", "scienceworld.constants")
+
     def reset(self, task: Task) -> Observation:
         """Begin a task.   Raises ConfigError for one that there is not, MissingDependency without Java."""
         variation = _variation(task)

@@ -41,6 +41,7 @@ DROPPED = r"[.,:!?\"](?=[\s\"]|$)|\"|-=|=-|\*\*\*|--+"
 """Ends of sentences, quotation marks, and the frame of a heading."""
 
 _HOLE = re.compile(r"#[^#\n]*#|\([^()\n]*\)|\[[^\[\]\n]*\]|\|")
+_GLUED = re.compile(r"#([^#;\s]+)#([a-z]+)")
 _BREAK = re.compile(r"[.,:!?;\"\n]+|--+")
 _WORD = re.compile(r"[A-Za-z']+")
 _SAID = re.compile(r'"([^"\n]+)"')
@@ -85,7 +86,9 @@ def _folder() -> Path:
 
 
 def _grammars() -> list[str]:
-    files = sorted(_folder().glob("challenges/*/textworld_data/text_grammars/*.twg"))
+    """Of the challenges, and the package's own, which custom games are told in."""
+    places = ("challenges/*/textworld_data/text_grammars/*.twg", "generator/data/text_grammars/house_*.twg")
+    files = sorted(file for place in places for file in _folder().glob(place))
     return sorted({file.read_text(encoding="utf-8") for file in files})
 
 
@@ -111,9 +114,12 @@ def _names() -> frozenset[str]:
     """What rooms and things are called: the nouns of the grammars, and what the challenges name themselves."""
     found = set()
     for text in _grammars():
-        for symbol, alternatives in _productions(text):
+        productions = dict(_productions(text))
+        for symbol, alternatives in productions.items():
             if "_noun" in symbol or symbol.endswith("_adj"):
                 found |= {_as_read(_HOLE.sub(" ", name)) for name in alternatives.split(";")}
+            for beginning, end in _GLUED.findall(alternatives):  # #berry#berry: elderberry, gooseberry
+                found |= {start.strip() + end for start in productions.get(beginning, "").split(";")}
     for name in _sources():
         found |= set(re.findall(r"['\"]([A-Za-z][a-zA-Z -]*)['\"]", name))
     return frozenset(name for name in found if name and len(name.split()) <= _LONGEST // 2)

@@ -9,7 +9,7 @@ import agentrl
 from agentrl.envs import scienceworld
 from agentrl.envs.scienceworld.benchmark import KINDS, SHORT, SPLITS, selection
 from agentrl.envs.scienceworld.demonstrators import as_listed
-from agentrl.envs.scienceworld.gold import as_it_reads, gold_path, shortened
+from agentrl.envs.scienceworld.gold import as_it_reads, shortened
 from agentrl.envs.scienceworld.simulation import MOST_OWN, Simulation, end_machines
 from agentrl.envs.scienceworld.world import UNKNOWN as NOT_UNDERSTOOD
 from agentrl.envs.scienceworld.world import few
@@ -120,7 +120,7 @@ def test_the_selections_have_as_many_variations_as_are_published():
     assert [len(scienceworld.tasks(split, few_of_each)) for split in SPLITS] == [90, 30, 30]
 
 
-@pytest.mark.parametrize("kind, number", [("boil", 14), ("power-component", 3)])
+@pytest.mark.parametrize("kind, number", [("boil", 14), pytest.param("power-component", 3, marks=pytest.mark.slow)])
 def test_an_episode_is_the_same_in_a_used_machine_in_a_new_one_and_beside_others(kind, number):
     """In the art studio, where cups are told apart by names that the simulator draws."""
     alone = Simulation(kind, number, "easy", heap=256, own=True)
@@ -151,10 +151,14 @@ def test_an_episode_of_any_task_is_the_same_in_a_used_machine_as_in_a_new_one(ki
 
 
 def test_strict_episodes_have_a_machine_each_and_are_the_same():
-    task = task_of("find-non-living-thing")
-    plan = [*gold_path(task.kind, task.data.number, "easy").commands]
-    played = [play(scienceworld.Env(scienceworld.Config(strict=strict)), task, plan) for strict in (True, False)]
-    assert played[0] == played[1]
+    task, plan, envs = task_of("lifespan-longest-lived"), ["teleport to outside", "wait", "look around"], []
+    for strict in (True, False):
+        envs.append(scienceworld.Env(scienceworld.Config(strict=strict, admissible="none")))
+    played = [play(env, task, plan) for env in envs]
+    machines = {env._simulation._machine.pid for env in envs}
+    assert played[0] == played[1] and len(machines) == 2
+    for env in envs:
+        env.close()
 
 
 def test_what_undoes_a_failure_is_neither_told_nor_done():
@@ -211,8 +215,8 @@ def test_what_there_is_not_is_refused_by_name():
 
 def test_the_short_list_of_commands_has_what_the_expert_says():
     config = scienceworld.Config(num_train=1)
-    shown = list(scienceworld.demonstrations("train", config, num=3, seed=3))
-    assert len({demonstration.task.kind for demonstration in shown}) == 3
+    shown = list(scienceworld.demonstrations("train", config, num=2, seed=3))
+    assert len({demonstration.task.kind for demonstration in shown}) == 2
     for demonstration in shown:
         assert demonstration.outcome.success and len(demonstration.steps) <= 10
         assert all(command in seen.admissible for seen, command, _ in demonstration.steps)
@@ -264,7 +268,7 @@ def test_demonstrations_come_from_the_cache_and_go_astray_where_they_are_told(mo
 def test_a_tiny_model_knows_every_word_of_the_short_tasks():
     tokenizer = build_tokenizer(scienceworld.vocabulary())
     unknown = tokenizer.convert_tokens_to_ids(UNKNOWN)
-    for task in spread(scienceworld.tasks("train"), 3):
+    for task in spread(scienceworld.tasks("train"), 2):
         simulation = Simulation(task.kind, task.data.number, "easy", heap=512)
         texts = [simulation.description(), simulation.step("look around")[0]]
         for room in ("kitchen", "outside", "greenhouse"):
@@ -278,8 +282,8 @@ def test_a_tiny_model_knows_every_word_of_the_short_tasks():
 
 
 def test_a_tiny_model_is_trained_on_it_by_imitation_and_by_reinforcement(tmp_path):
-    quiet = {"admissible": "none", "tasks": ["lifespan-longest-lived"], "num_train": 2, "num_valid": 1}
-    rollout = {"tasks_per_step": 2, "group_size": 2, "max_turns": 3, "max_context": 700, "max_new_tokens": 6}
+    quiet = {"admissible": "none", "tasks": ["lifespan-longest-lived"], "num_train": 1, "num_valid": 1}
+    rollout = {"tasks_per_step": 1, "group_size": 2, "max_turns": 3, "max_context": 700, "max_new_tokens": 6}
     config = {
         "env": "scienceworld",
         "env_settings": quiet,
@@ -301,11 +305,11 @@ def test_a_tiny_model_is_trained_on_it_by_imitation_and_by_reinforcement(tmp_pat
 
 
 def test_a_machine_has_room_for_all_episodes_of_a_worker():
-    simulations = [Simulation("find-plant", number, "easy", heap=512) for number in range(24)]
+    simulations = [Simulation("find-plant", number, "easy", heap=512) for number in range(10)]
     simulations[0].step("look around")
     runtime = simulations[0]._machine._jvm.java.lang.Runtime.getRuntime()
     runtime.gc()
-    assert (runtime.totalMemory() - runtime.freeMemory()) / 2**20 < 60
+    assert (runtime.totalMemory() - runtime.freeMemory()) / 2**20 < 40
     for simulation in simulations:
         simulation.close()
 

@@ -90,11 +90,12 @@ def stop_machines():
 
 def test_a_machine_that_is_killed_is_replaced_and_nothing_is_noticed():
     expected = [texts(t) for t in played(way)]
-    found = played(once(kill_machines), concurrency=1)
-    assert [(t.ended, t.tries) for t in found] == [("turn_limit", 1)] * 2
+    found = played(once(kill_machines), tries=1)
+    assert [t.ended for t in found] == ["turn_limit"] * 2
     assert [texts(t) for t in found] == expected
 
 
+@pytest.mark.slow
 def test_a_machine_that_hangs_costs_its_episode_a_try():
     found = played(once(stop_machines), num=1, step_seconds=3.0)
     assert [(t.ended, t.tries) for t in found] == [("turn_limit", 2)]
@@ -220,7 +221,7 @@ if sys.argv[1] == "wait":
 """
 
 
-@pytest.mark.parametrize("how", ["end", "kill", "interrupt"])
+@pytest.mark.parametrize("how", [pytest.param("end", marks=pytest.mark.slow), "kill", "interrupt"])
 def test_a_machine_of_a_process_without_workers_ends_with_it(how):
     process = subprocess.Popen(
         [sys.executable, "-c", ALONE, "end" if how == "end" else "wait"],
