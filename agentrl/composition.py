@@ -17,6 +17,7 @@ SLOTS: Mapping[str, str] = {
     "gates": "gate",
     "rewards": "reward",
     "returns": "returns",
+    "pairing": "pairing",
     "advantage": "advantage",
     "modifiers": "modifier",
     "selections": "selection",
@@ -29,7 +30,7 @@ SLOTS: Mapping[str, str] = {
 
 MANY = ("rewrites", "gates", "rewards", "modifiers", "selections", "regularisers")
 """Slots that hold a list; the others hold one part."""
-OR_NONE = ("advantage", "value_loss")
+OR_NONE = ("pairing", "advantage", "value_loss")
 """Slots of one part that may hold none."""
 
 
@@ -109,7 +110,7 @@ def compose_parts(algorithm: Any, exchanged: Mapping[str, Any], asked: Mapping[s
     refuse_contradictions(algorithm, working)
     needs = frozenset(algorithm.needs).union(*(part.needs for slot in SLOTS for part in working[slot]))
     return Composition(
-        algorithm=algorithm, parts=parts, settings=settings, needs=needs - {"reward", "advantage"}, idle=idle
+        algorithm=algorithm, parts=parts, settings=settings, needs=needs - {"reward", "advantage", "pairs"}, idle=idle
     )
 
 

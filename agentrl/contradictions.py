@@ -35,8 +35,14 @@ def _adds_up(part: Any) -> bool:
 
 RULES = (
     Rule(
-        lambda part, parts, algorithm: "pairs" in part.needs and "pairs" not in algorithm.needs,
-        "it learns from preference pairs, the algorithm from trajectories one by one",
+        lambda part, parts, algorithm: "pairs" in part.needs and not parts["pairing"],
+        "it learns from preference pairs, and nothing makes any; name a pairing, as parts.pairing=best-worst",
+    ),
+    Rule(
+        lambda part, parts, algorithm: (
+            part.kind == "pairing" and not any(_any_needs(parts[slot], "pairs") for slot in parts)
+        ),
+        "no part learns from its pairs; exchange the surrogate too, as parts.surrogate=preference",
     ),
     Rule(
         lambda part, parts, algorithm: "sampled" in part.needs and "demonstrations" in algorithm.needs,

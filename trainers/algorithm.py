@@ -13,6 +13,7 @@ Kind = Literal[
     "rewrite",
     "returns",
     "reward",
+    "pairing",
     "advantage",
     "modifier",
     "selection",
@@ -36,14 +37,19 @@ Need = Literal[
     "hints",
     "greedy",
     "past",
+    "guidance",
+    "mismatched",
+    "judged",
     "reward",
     "advantage",
 ]
-"""`reward` (the turn rewards are read) and `advantage` are met by the composition itself, all others by the trainer.
+"""`reward` (the turn rewards are read), `advantage` and `pairs` are met by the composition itself, all others by the
+trainer.
 
 A rewrite needs `solutions` where it brings demonstrations into the batch, `hints` where it changes some prompts, `past`
 where it brings episodes of earlier steps. `greedy` is an episode of the greedy policy beside each group."""
-Couples = Literal["token", "turn", "batch"]
+Couples = Literal["token", "turn", "group", "batch"]
+LearnsFrom = Literal["episodes", "data", "both"]
 
 
 class State(Protocol):
@@ -132,7 +138,7 @@ class Part:
     """The same at the rollout's version (`view.sampled_probes`), known before the first update. One that `reads` a
     field is measured by itself, right before its part, once that field is there: a forward pass more."""
     couples: Couples | Callable[[Any], Couples] = "token"
-    """Of the current policy's numbers, how many one value of a term mixes; one pass is exact up to `turn`.
+    """Of the current policy's numbers, how many one value of a term mixes; one pass is exact up to `group`.
 
     A function of the part's config where it depends on that."""
     active: Callable[[Any], bool] | None = None
@@ -167,6 +173,8 @@ class Algorithm:
     returns: str | Part = "outcome"
     rewards: tuple[str | Part, ...] = ()
     gates: tuple[str | Part, ...] = ()
+    pairing: str | Part | None = None
+    """Which trajectories of a group are compared with each other; None: no term learns from pairs."""
     advantage: str | Part | None = "group-norm"
     modifiers: tuple[str | Part, ...] = ()
     selections: tuple[str | Part, ...] = ()
@@ -178,3 +186,5 @@ class Algorithm:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The paper's values where they differ from a part's default: {section: {setting: value}}."""
     needs: tuple[Need, ...] = ()
+    learns_from: LearnsFrom = "episodes"
+    """both: of groups that `data` holds as well as of its own episodes; data: of those alone."""

@@ -45,6 +45,14 @@ class Batch:
         """T: tokens that the model runs."""
         return sum(len(stretch.ids) for stretch in self.stretches)
 
+    def groups(self) -> list[list[Stretch]]:
+        """The sequences, those of a group together."""
+        found: dict[int, list[Stretch]] = {}
+        of_token = self.view.group_of_trajectory[self.view.trajectory_of_token]
+        for stretch in self.stretches:
+            found.setdefault(int(of_token[stretch.first_token]), []).append(stretch)
+        return list(found.values())
+
     def keep(self, trajectories: Tensor) -> "Batch":
         """The batch of some trajectories alone, renumbered.   trajectories: [K] int64, sorted."""
         view = self.view.keep(trajectories)
@@ -143,14 +151,13 @@ def build_batch(
     num_steps: int = 1,
     learning_rate: float = 0.0,
     seed: int = 0,
-    pairs: Sequence[tuple[int, int]] | None = None,
     on_drop: Callable[[Trajectory], None] | None = None,
 ) -> Batch:
     """The batch of these trajectories; those that ended by an infrastructure failure are left out.
 
     layout: an append-only episode as one sequence, or as a sequence a turn.
     overlong: what context_limit and token_limit mean: no loss, loss as failures (no score, no reward), or as they are.
-    pairs: (chosen, rejected) numbers into `trajectories`.   on_drop: called with each trajectory that is left out.
+    on_drop: called with each trajectory that is left out.
     """
     kept = [t for t in trajectories if not ENDS[t.ended].infrastructure]
     for trajectory in trajectories:
@@ -163,8 +170,6 @@ def build_batch(
         builder.trajectory(number, trajectory.turns, _trainable(trajectory, overlong))
     failed = [ENDS[t.ended].carries_loss == "overlong" and overlong == "penalise" for t in kept]
     turns = builder.turns
-    renumber = {id(t): i for i, t in enumerate(kept)}
-    paired = [(renumber.get(id(trajectories[a])), renumber.get(id(trajectories[b]))) for a, b in pairs or ()]
 
     def integers(values: Sequence[object]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64)
@@ -207,7 +212,6 @@ def build_batch(
         observation_class=_classes([_shown(turn.observation) for t in kept for turn in t.turns]),
         answer_class=_classes([_answer(t) for t in kept]),
         components=_components(kept),
-        pairs=None if pairs is None else integers([p for p in paired if None not in p]).reshape(-1, 2),
         sampled=None if bool(sampled.isnan().any()) else sampled,
     )
     return Batch(view, tuple(builder.stretches), integers(builder.target), builder.mask())

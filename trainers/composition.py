@@ -13,12 +13,12 @@ from agentrl.errors import ConfigError
 from agentrl.models.head import Probe
 from agentrl.registry import load
 from agentrl.trainers.algorithm import Algorithm, Couples, Part, Rehearsal, State
-from agentrl.trainers.step_view import Channels, Credit, Level, StepView, Term
+from agentrl.trainers.step_view import Channels, Credit, Level, Pairs, StepView, Term
 from agentrl.types import Trajectory
 
 Measure = Callable[[StepView, Sequence[Probe]], Mapping[str, Tensor]]
 """The numbers of some probes, with the view that they read of."""
-_WIDTH: Mapping[str, int] = {"token": 0, "turn": 1, "batch": 2}
+_WIDTH: Mapping[str, int] = {"token": 0, "turn": 1, "group": 2, "batch": 3}
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Composition:
 
     @property
     def couples(self) -> Couples:
-        """The widest of what the terms couple; up to `turn`, one pass gives the gradient of two."""
+        """The widest of what the terms couple; up to `group`, one pass gives the gradient of two."""
         terms = (*self.slots["surrogate"], *self.slots["regularisers"])
         return max((bound.couples for bound in terms), key=lambda couples: _WIDTH[couples])
 
@@ -145,7 +145,7 @@ class Composition:
         return passed
 
     def advantage(self, view: StepView, measure: Measure | None = None) -> StepView:
-        """The view with reward, returns and advantage filled, and `trained` as the selections leave it.
+        """The view with reward, returns, pairs and advantage filled, and `trained` as the selections leave it.
 
         view: as the batch was built, with `old` and `sampled` where parts need them; `reward` is the world's alone.
         measure: takes a forward pass for probes that read fields of the view.
@@ -157,6 +157,9 @@ class Composition:
             if hasattr(state, "observe"):
                 state.observe(view)
         view = self._with_returns(view)
+        for bound in self.slots["pairing"]:
+            made: Pairs = bound(view)
+            view = view.with_fields(pairs=made.pairs, pair_weight=made.weight)
         for bound in self.slots["advantage"]:
             view = _credited(view, bound(view))
         for bound in self.slots["modifiers"]:

@@ -50,6 +50,16 @@ class Channels:
     """[N] float."""
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """What a pairing part gives: which trajectories are compared."""
+
+    pairs: Tensor
+    """[P, 2] int64 into the trajectories: the better one first."""
+    weight: Tensor
+    """[P] float: what a pair counts beside the others."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepView:
     """One step's batch in the letters of the papers: N response tokens, U turns, J trajectories, G groups, P pairs.
@@ -117,13 +127,22 @@ class StepView:
     sampled_probes: Mapping[str, Tensor] = field(default_factory=dict)
     """name -> [N] float: the same, of the policy at the rollout's version."""
     pairs: Tensor | None = None
-    """[P, 2] int64 into [J]: chosen, rejected."""
+    """[P, 2] int64 into [J]: chosen, rejected; both of one group."""
+    pair_weight: Tensor | None = None
+    """[P] float: what a pair counts beside the others."""
     sampled: Tensor | None = None
     """[N] log-probs of the sampling engine."""
     old: Tensor | None = None
     """[N] log-probs of the trainer at the rollout's version; of earlier steps' episodes, before this step's updates."""
     reference: Tensor | None = None
     """[N] log-probs of the reference policy."""
+    guidance: Tensor | None = None
+    """[N] log-probs of the guidance model, which is frozen."""
+    mismatched: Tensor | None = None
+    """[J] float: log p - log p_ref of another trajectory's first reply after this one's first prompt, of the policy at
+    the rollout's version; nan where there is no other."""
+    judged: Tensor | None = None
+    """[J] float: scores of the reward model that is trained, with gradient."""
     current: Tensor | None = None
     """[N] log-probs, with gradient."""
     entropy: Tensor | None = None
@@ -215,19 +234,22 @@ class StepView:
             changes[name] = {key: value[kept] for key, value in getattr(self, name).items()}  # type: ignore[assignment]
         if self.pairs is not None:
             pairs = new_trajectory[self.pairs]
-            changes["pairs"] = pairs[(pairs >= 0).all(1)]
+            whole = (pairs >= 0).all(1)
+            changes["pairs"] = pairs[whole]
+            if self.pair_weight is not None:
+                changes["pair_weight"] = self.pair_weight[whole]
         return self.with_fields(**changes)
 
 
 _LEVELS = {
     name: level
     for level, names in {
-        "N": "trained target sampled old reference current entropy sampled_entropy advantage second_advantage"
+        "N": "trained target sampled old reference guidance current entropy sampled_entropy advantage second_advantage"
         " value current_value value_target",
         "U": "turn_position turn_place acts sequence_of_turn readable valid reward returns observation_class"
         " value_at_start value_at_end current_value_at_start turn_value_target",
         "J": "group_of_trajectory in_statistics bootstraps score success key answer_class value_after demonstrated"
-        " greedy",
+        " greedy mismatched judged",
     }.items()
     for name in names.split()
 }

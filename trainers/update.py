@@ -3,7 +3,8 @@
 Two passes: the log-probs (entropies, numbers of probes) of the whole batch are gathered without a graph, the loss is a
 function of these flat vectors and is differentiated there; the coefficients d loss / d number then drive the model's
 backward, sequence by sequence. So it does not matter what a loss couples or how the batch is cut.
-One pass gives the same gradient where every value of every term reads current numbers of one turn alone.
+One pass gives the same gradient where every value of every term reads current numbers of one turn alone, or of one
+group whose sequences are run together.
 """
 
 import contextlib
@@ -101,13 +102,19 @@ class Updater:
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
-    def micro_batches(self, batch: Batch) -> list[list[Stretch]]:
-        """This rank's sequences, cut into forward passes."""
-        order = sorted(range(len(batch.stretches)), key=lambda i: -len(batch.stretches[i].ids))
-        own = [batch.stretches[order[i]] for i in self.ranks.share(len(order))]
-        budget = self.micro_batch_tokens or (16384 if self.device.type == "cuda" else 2048)
-        cuts = micro_batches([len(s.ids) for s in own], budget)
-        return [[own[i] for i in sorted(cut)] for cut in cuts]
+    @property
+    def budget(self) -> int:
+        """Tokens of one forward pass."""
+        return self.micro_batch_tokens or (16384 if self.device.type == "cuda" else 2048)
+
+    def micro_batches(self, batch: Batch, whole_groups: bool = False) -> list[list[Stretch]]:
+        """This rank's sequences, cut into forward passes.   whole_groups: those of a group stay together."""
+        units = batch.groups() if whole_groups else [[stretch] for stretch in batch.stretches]
+        sizes = [sum(len(stretch.ids) for stretch in unit) for unit in units]
+        order = sorted(range(len(units)), key=lambda i: -sizes[i])
+        own = [order[i] for i in self.ranks.share(len(order))]
+        cuts = micro_batches([sizes[i] for i in own], self.budget)
+        return [[stretch for i in sorted(cut) for stretch in units[own[i]]] for cut in cuts]
 
     def _numbers(
         self, batch: Batch, stretches: list[Stretch], with_entropy: bool, probes: Sequence[Probe] = ()
@@ -173,7 +180,7 @@ class Updater:
         known: the current numbers, if they were gathered already.
         """
         with_entropy, probes = "entropy" in objective.needs, objective.probes
-        one_pass = known is None and not self.two_passes and objective.couples in ("token", "turn")
+        one_pass = known is None and not self.two_passes and self._one_pass_is_exact(batch, objective)
         register()
         own_attention = contextlib.nullcontext() if self.one_by_one else attention(self.module, PACKED)
         with own_attention, recomputing(self.module):
@@ -186,6 +193,12 @@ class Updater:
         update.stream_tokens = batch.num_stream_tokens
         update.passes = 1 if one_pass or known is not None else 2
         return update
+
+    def _one_pass_is_exact(self, batch: Batch, objective: Objective) -> bool:
+        """Whether what a value of a term mixes is always in one forward pass, which stays within its budget."""
+        if objective.couples != "group":
+            return objective.couples in ("token", "turn")
+        return max(sum(len(s.ids) for s in group) for group in batch.groups()) <= self.budget
 
     def _two_passes(self, batch: Batch, objective: Objective, known: TokenNumbers, with_entropy: bool) -> Update:
         probes = objective.probes
@@ -201,7 +214,7 @@ class Updater:
     def _one_pass(self, batch: Batch, objective: Objective, with_entropy: bool) -> Update:
         probes = objective.probes
         rows = self._nothing(batch, probes)
-        for stretches in self.micro_batches(batch):
+        for stretches in self.micro_batches(batch, objective.couples == "group"):
             index, live = self._numbers(batch, stretches, with_entropy, probes)
             live = live.double().cpu()
             rows[:, index] = live.detach()

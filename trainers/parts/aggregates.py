@@ -2,13 +2,14 @@
 
 A rule weighs tokens, and only those that carry loss; a turn or trajectory weighs what its tokens weigh together. So a
 term on turns means the same as one that repeats its values for each token. A turn or trajectory without such tokens is
-in no count; a batch without any has weights 0. Preference pairs have no tokens in common: every pair counts the same.
+in no count; a batch without any has weights 0. A preference pair weighs what its pairing says, whatever its tokens.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from agentrl.segments import sum_by
@@ -87,7 +88,13 @@ def at_level(weight: Tensor, view: StepView, level: Level) -> Tensor:
         return sum_by(weight, view.turn_of_token, view.num_turns)
     if level == "trajectory":
         return sum_by(weight, view.trajectory_of_token, view.num_trajectories)
-    return weight.new_full((view.size("pair"),), 1 / max(view.size("pair"), 1))
+    return _share_of_pairs(view)
+
+
+def _share_of_pairs(view: StepView) -> Tensor:
+    """What each pair counts, 1 together.   Returns [P]."""
+    weight = view.score.new_ones(view.size("pair")) if view.pair_weight is None else view.pair_weight
+    return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def _trained(view: StepView) -> Tensor:
@@ -124,6 +131,11 @@ def _group_mean(view: StepView, level: Level, config: None) -> Tensor:
     return at_level(mean_of_groups_of_trajectory_means(_trained(view), trajectory, group, view.num_groups), view, level)
 
 
+def _pair_mean(view: StepView, level: Level, config: None) -> Tensor:
+    by_token = level in ("token", "turn")
+    return _token_mean(view, level, config) if by_token else _trajectory_mean(view, level, config)
+
+
 def _part(name: str, bind: Callable[..., Tensor], config: type | None = None) -> Part:
     return Part(name=name, kind="aggregate", bind=bind, config=config)
 
@@ -140,3 +152,5 @@ TRAJECTORY_MEAN_OF_TURN_MEANS = _part("trajectory-mean-of-turn-means", _trajecto
 """Every trajectory counts the same, its turns share, and the tokens of a turn share its share."""
 GROUP_MEAN = _part("group-mean", _group_mean)
 """Every group counts the same, its trajectories share, and the tokens of a trajectory share its share (GTPO)."""
+PAIR_MEAN = _part("pair-mean", _pair_mean)
+"""Every preference pair counts what its pairing says, every trajectory the same, every token the same."""

@@ -104,12 +104,7 @@ def episodes(algo: str, play: Play) -> list[Trajectory]:
 
 
 def batch_of(algo: str, trajectories: Sequence[Trajectory], step: int = 2, **settings: Any) -> Batch:
-    by_rollout = {(t.group, t.rollout): i for i, t in enumerate(trajectories)}
-    pairs = [(a, by_rollout[g, r + 1]) for (g, r), a in sorted(by_rollout.items()) if (g, r + 1) in by_rollout]
-    paired = "pairs" in compose(load("algorithm", algo)).needs
-    batch = build_batch(
-        trajectories, step=step, num_steps=9, learning_rate=5e-4, pairs=pairs if paired else None, **settings
-    )
+    batch = build_batch(trajectories, step=step, num_steps=9, learning_rate=5e-4, **settings)
     return batch.with_view(critic_of(batch.view))
 
 
@@ -129,6 +124,8 @@ def prepared(composition: Composition, batch: Batch, updater: Updater) -> Batch:
     view = batch.view.with_fields(
         old=now.logprob + apart,
         reference=now.logprob + token_chance(batch.view, "reference") - 0.5,
+        guidance=now.logprob + token_chance(batch.view, "guidance") - 0.5,
+        mismatched=trajectory_chance(batch.view, "mismatched") - 0.5,
         sampled_entropy=now.entropy,
         sampled_probes=now.probes,
     )
