@@ -378,7 +378,8 @@ class Simulator:
     def _examine(self, thing: str) -> str:
         name, states, can = self.game.names[thing], self.states, self.game.abilities.get(thing, frozenset())
         if "isreceptacleobject" in can:
-            inner = listing(self._names(o for o, outer in self.game.nested if outer == thing))
+            # one official game has a pan in itself; no two letters of a rule stand for one thing, so nobody sees it
+            inner = listing(self._names(o for o, outer in self.game.nested if outer == thing != o))
             return f"This is a normal {name}. In it, you see {inner}."
         clean, hot, cool = (thing in states[s] for s in ("isclean", "ishot", "iscool"))
         sliced = "sliced " if thing in states["issliced"] else ""

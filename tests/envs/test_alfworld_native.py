@@ -59,6 +59,14 @@ def test_one_object_is_carried_at_a_time():
     assert told(play, "examine shelf 1") == "On the shelf 1, you see a mug 2, and a mug 1."
 
 
+def test_what_is_said_to_be_in_itself_is_empty():
+    """One official game has a pan in itself; the real engine tells nothing of it."""
+    within = PROBLEM.replace("(atLocation agent1", "(inReceptacleObject Mug_bar_1 Mug_bar_1) (atLocation agent1")
+    play = Simulator(parse(within.replace("GOAL", CLEAN), "do it."))
+    taken = told(play, "go to desk 1", "take mug 2 from desk 1", "examine mug 2")
+    assert taken == "This is a normal mug 2. In it, you see nothing."
+
+
 def test_look_shows_what_was_taken_here_and_lies_beside_it():
     play = small()
     assert told(play, "look") == "You are in the middle of a room. Looking quickly around you, you see nothing."
