@@ -4,6 +4,7 @@ checkpoints/
     step-000010/            model.safetensors, config.json, tokenizer, agentrl.json: what vLLM and transformers load
         trainer/            optimiser.safetensors, adapter.safetensors (LoRA), state.json
             critic/         weights.safetensors, optimiser.safetensors: of algorithms with a critic
+                            (a reward model has its head beside the model: agentrl/models/reward_model.py)
     last.json, best.json    commit records: which folder counts, and the size and sha256 of its files
 """
 
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from agentrl.errors import DataError, RunDirectoryError
 from agentrl.models.load import Model, saved_weights
+from agentrl.models.reward_model import RewardModel
 from agentrl.models.save import save_model
 from agentrl.run_directory import read_json, write_json, write_whole
 from agentrl.trainers.critic import Critic
@@ -69,15 +71,19 @@ def save_checkpoint(
     best: bool,
     keep: int,
     critic: Critic | None = None,
+    reward_model: RewardModel | None = None,
 ) -> Path:
     """Write the checkpoint of a step, commit it, then remove what is no longer needed.
 
     root: the run's `checkpoints` folder.   state: everything else that must go on, JSON-able.
     best: it is the best so far.   keep: latest checkpoints that stay, beside the best.   critic: where there is one.
+    reward_model: of which `model` is the backbone, where that is what is trained.
     Raises DataError where the disk fails; the last checkpoint is then still whole.
     """
     folder = root / f"step-{step:06d}"
     save_model(model, folder)
+    if reward_model is not None:
+        reward_model.write_head(folder)
     trainer = folder / "trainer"
     try:
         trainer.mkdir()
@@ -144,9 +150,17 @@ def find_checkpoint(root: Path, name: str = "last") -> Saved | None:
     return Saved(record["step"], folder, read_json(folder / "trainer" / "state.json"))
 
 
-def restore(saved: Saved, model: Model, optimiser: Optimiser, critic: Critic | None = None) -> None:
+def restore(
+    saved: Saved,
+    model: Model,
+    optimiser: Optimiser,
+    critic: Critic | None = None,
+    reward_model: RewardModel | None = None,
+) -> None:
     """Put weights and the optimisers' states back as they were, bit for bit.   Raises DataError for a damaged file."""
     _restore_policy(saved, model, optimiser)
+    if reward_model is not None:
+        reward_model.read_head(saved.folder)
     if critic is None:
         return
     folder = saved.folder / "trainer" / "critic"

@@ -214,8 +214,9 @@ class Composition:
         weigh: the weights of a term's values, where `view` is a piece of the batch: an aggregate is over the whole.
         Values whose weight is 0 do not enter, whatever they are.
         """
-        assert view.current is not None
-        total = (view.current[:0] * 1.0).sum()
+        live = view.current if view.judged is None else view.judged
+        assert live is not None
+        total = (live[:0] * 1.0).sum()
         shown = {}
         for name, term in self.named_terms(view):
             over = view if term.of is None else view.with_fields(trained=view.trained & term.of)
