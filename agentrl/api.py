@@ -47,7 +47,7 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
 """Flag, and keyword of `train` and `evaluate` -> the setting that it stands for."""
 
 _TRAIN = "agentrl.trainers.loop:train"
-_CHECK = "agentrl.trainers.loop:check_before_loading"
+_CHECK = "agentrl.trainers.preflight:check_before_loading"
 _RANKS = "agentrl.trainers.ranks:Ranks"
 _EVALUATE = "agentrl.eval.evaluate:evaluate"
 _EVALUATE_SEVERAL = "agentrl.eval.evaluate:evaluate_several"

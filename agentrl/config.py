@@ -198,6 +198,21 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How the rows of `data` are read; episodes of a run are taken as they are."""
+
+    bad_rows: Literal["refuse", "skip"] = "refuse"
+    """A row that is not as it should be: refuse the data, or leave the row out."""
+    max_tokens: int = 4096
+    """Longest example, in tokens of prompt and reply; 0: any length."""
+    over_long: Literal["drop", "cut"] = "drop"
+    """A longer one: drop the row, or cut the reply at its end; a row whose prompt alone is longer is dropped."""
+
+    def __post_init__(self) -> None:
+        require(self.max_tokens >= 0, f"max_tokens is {self.max_tokens}; it must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A whole run."""
 
@@ -228,9 +243,12 @@ class RunConfig:
     demonstration_settings: dict[str, Any] = field(default_factory=dict)
     """How the world's expert demonstrates, where it can be told: planted mistakes and the like."""
     data: str = ""
-    """A run directory or a .jsonl.gz of trajectories to learn from, in place of demonstrations."""
+    """Episodes or preferences to learn from, in place of the policy's own: a run directory or a file (docs/data.md)."""
+    guidance: str = ""
+    """For algorithms that are guided by a frozen model beside the reference (tgdpo): its folder or hub id."""
     reward: str = ""
     """A reward function of one's own, as module:function; what it gives is added to what the world pays."""
+    data_settings: DataConfig = DataConfig()
     train_split: str = "train"
     """Task panel that is trained on."""
     model: ModelConfig = ModelConfig()

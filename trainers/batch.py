@@ -229,7 +229,7 @@ def _classes(values: Sequence[Hashable]) -> Tensor:
 
 
 def _shown(observation: Observation) -> Hashable:
-    return observation.text, observation.images
+    return observation.text, observation.images, observation.earlier
 
 
 def _answer(trajectory: Trajectory) -> str:

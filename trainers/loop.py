@@ -8,7 +8,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,12 @@ from agentrl.api import TrainResult
 from agentrl.briefs import briefs_of
 from agentrl.composition import build
 from agentrl.config import RunConfig
-from agentrl.contradictions import refuse_for_run
 from agentrl.curve import draw_curve
 from agentrl.demonstrations import demonstrations
 from agentrl.display import Display, Silent, summary_rows, what_next
-from agentrl.errors import ConfigError, DataError
+from agentrl.errors import DataError
 from agentrl.event_log import EventLog
-from agentrl.foreign import drawn, read_episodes, tokenised, trajectory_files
+from agentrl.foreign import drawn, read_episodes, tokenised
 from agentrl.hardware import usable_cores
 from agentrl.interruption import cancelled_by_ctrl_c, leave_at_the_next
 from agentrl.models.forward import packs_without_leaks
@@ -39,16 +38,19 @@ from agentrl.rollout_metrics import summaries
 from agentrl.run_directory import RunDirectory, panel_hash, write_whole
 from agentrl.runner import Job, Runner
 from agentrl.seeds import seed_of
-from agentrl.settings import from_mapping, merge, require, to_mapping
+from agentrl.settings import from_mapping, merge
 from agentrl.statistics import Tally
 from agentrl.trainers.algorithm import Curriculum, Draw
 from agentrl.trainers.batch import Batch, build_batch
 from agentrl.trainers.checkpoint import commit_best, find_checkpoint, restore, save_checkpoint
-from agentrl.trainers.composition import Composition, compose
+from agentrl.trainers.composition import compose
 from agentrl.trainers.critic import Critic, make_critic
 from agentrl.trainers.final_prompts import FinalPrompts
+from agentrl.trainers.frozen_models import FrozenModels, load_guidance
 from agentrl.trainers.judging import judge, panel_of
+from agentrl.trainers.logged_groups import by_group, drawn_groups
 from agentrl.trainers.optimiser import Optimiser, learning_rate
+from agentrl.trainers.preflight import check_before_loading, spoken_to
 from agentrl.trainers.ranks import Ranks
 from agentrl.trainers.rehearsal import Rehearsal, refuse_without_help
 from agentrl.trainers.step_metrics import step_metrics
@@ -60,42 +62,6 @@ SMALL = 20_000_000
 """Weights under which a second thread costs more than it brings, and is left to the worlds' processes."""
 BEFORE_LOSS = ("gates", "rewards", "returns", "advantage", "modifiers", "selections")
 """Slots whose parts are evaluated before the first update; what they need of the policy is gathered first."""
-
-
-def check_before_loading(config: RunConfig, composition: Composition) -> None:
-    """Refuse what cannot be trained, with the reason, before anything heavy is loaded.   Raises ConfigError."""
-    rollout = config.rollout
-    refuse_for_run(config, composition.parts)
-    if "demonstrations" in composition.needs:
-        if config.data:
-            trajectory_files(config.data)
-            require(not config.demonstrations, "data and demonstrations exclude each other; give one of them")
-        return
-    require(
-        not config.data,
-        f"algorithm {config.algo!r} plays its own episodes; data is for those that learn from others', as sft "
-        "(a world's own data are env_settings.data)",
-    )
-    if rollout.top_p < 1 or rollout.top_k:
-        raise ConfigError(
-            "rollout.top_p and rollout.top_k cut the distribution that is sampled from, and the log-probs of the "
-            "trainer would be biased; train with top_p 1 and top_k 0 (they may be used in `agentrl eval`)"
-        )
-    if rollout.temperature == 0:
-        raise ConfigError("rollout.temperature is 0; a greedy policy explores nothing: train at a temperature above 0")
-
-
-def spoken_to(config: RunConfig) -> dict[str, Any]:
-    """How a model that was trained so wants to be spoken to: what `agentrl.json` says beside its weights."""
-    rollout = to_mapping(config.rollout)
-    names = ("max_turns", "max_context", "max_new_tokens", "constrain", "patience")
-    return {
-        "format": config.format,
-        "format_settings": dict(config.format_settings),
-        "memory": config.memory,
-        "memory_settings": dict(config.memory_settings),
-        "rollout": {name: rollout[name] for name in names},
-    }
 
 
 class Trainer:
@@ -114,7 +80,7 @@ class Trainer:
         self.config, self.run, self.display, self.ranks = config, run, display, Ranks.current()
         self.composition = compose(load("algorithm", config.algo), config.parts, config.settings)
         check_before_loading(config, self.composition)
-        self.learns_from_demonstrations = "demonstrations" in self.composition.needs
+        self.plays = "demonstrations" not in self.composition.needs and not config.data
         self.world = world if world is not None else load("env", config.env)
         self.world_config = from_mapping(self.world.Config, config.env_settings, "env_settings")
         self.memory = build("memory", config.memory, config.memory_settings)
@@ -127,16 +93,22 @@ class Trainer:
         if not config.threads and sum(p.numel() for p in self.model.module.parameters()) < SMALL:
             torch.set_num_threads(1)
         self.data = self._data()
+        self.groups: list[list[Trajectory]] = []
+        if self.data and self.composition.algorithm.learns_from != "episodes":
+            self.groups = by_group(self.data)
         self.optimiser = Optimiser(self.model.module, config.trainer)
         self.updater = Updater(
             self.model.module,
             self.optimiser,
-            temperature=1.0 if self.learns_from_demonstrations else config.rollout.temperature,
+            temperature=config.rollout.temperature if self.plays else 1.0,
             micro_batch_tokens=config.trainer.micro_batch_tokens,
             one_by_one=not packs_without_leaks(self.model.module, len(output_head(self.model.module)[0])),
             two_passes=config.trainer.passes == "two",
             ranks=self.ranks,
         )
+        guided = "guidance" in self.composition.needs
+        guidance = load_guidance(config, self.model) if guided else None
+        self.frozen = FrozenModels(self.model, self.updater, guidance, keeps=bool(self.groups))
         self.critic = self._critic()
         self.curriculum = self._curriculum()
         self.policy = TransformersPolicy(
@@ -190,7 +162,9 @@ class Trainer:
     async def trajectories(self) -> list[Trajectory]:
         """This step's episodes, of all ranks, in the order in which they were drawn."""
         rollout = self.config.rollout
-        if self.learns_from_demonstrations:
+        if self.groups:
+            return drawn_groups(self.groups, rollout.tasks_per_step, self.config.seed, self.step)
+        if not self.plays:
             return self._demonstrations()
         draws = self.curriculum.draw(rollout.tasks_per_step, rollout.group_size)
         trajectories: list[Trajectory] = []
@@ -298,10 +272,7 @@ class Trainer:
             with_entropy = bool(needs & {"entropy", "sampled_entropy"})
             known = self.updater.evaluate(batch, with_entropy, self.composition.every_probe)
             view = view.with_fields(old=known.logprob, sampled_entropy=known.entropy, sampled_probes=known.probes)
-        if "reference" in needs:
-            with self.model.reference() as module:
-                reference = replace(self.updater, module=module).evaluate(batch, with_entropy=False)
-            view = view.with_fields(reference=reference.logprob)
+        view = self.frozen.seen(batch.with_view(view), needs)
         if self.critic is not None:
             view = self.critic.valued(view)
 
@@ -350,14 +321,24 @@ class Trainer:
     def _minibatches(self, batch: Batch) -> Iterator["_Minibatch"]:
         trainer, view = self.config.trainer, batch.view
         for epoch in range(trainer.epochs):
-            order = list(range(view.num_trajectories))
-            random.Random(seed_of(self.config.seed, "minibatches", self.step, epoch)).shuffle(order)
+            units = self._units(view)
+            random.Random(seed_of(self.config.seed, "minibatches", self.step, epoch)).shuffle(units)
             for k in range(trainer.minibatches):
-                chosen = torch.tensor(sorted(order[k :: trainer.minibatches]), dtype=torch.int64)
+                numbers = sorted(number for unit in units[k :: trainer.minibatches] for number in unit)
+                chosen = torch.tensor(numbers, dtype=torch.int64)
                 part = batch if trainer.minibatches == 1 else batch.keep(chosen)
                 if bool(part.view.trained.any()):
                     tokens = torch.isin(view.trajectory_of_token, chosen).nonzero()[:, 0]
                     yield _Minibatch(part, tokens, chosen)
+
+    def _units(self, view: StepView) -> list[list[int]]:
+        """What minibatches may not tear apart: trajectories, or groups where their members are compared."""
+        if not self.composition.slots["pairing"]:
+            return [[number] for number in range(view.num_trajectories)]
+        groups: dict[int, list[int]] = {}
+        for number, group in enumerate(view.group_of_trajectory.tolist()):
+            groups.setdefault(group, []).append(number)
+        return list(groups.values())
 
     async def one_step(self) -> dict[str, float]:
         """Play, learn, remember.   Returns what is logged."""

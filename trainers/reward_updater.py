@@ -1,7 +1,7 @@
 """The updater of a reward model: one score a trajectory in place of one number a token, the same loop around it.
 
-A trajectory's score is read at the last token of its last sequence. What a loss reads is `view.judged` [J]; its gradient
-is one number a trajectory. Groups stay whole in a forward pass, so that one pass is enough where pairs are within one;
+A trajectory's score is read at the last token of its last sequence. What a loss reads is `view.judged` [J], and its
+gradient is one number a trajectory. Groups stay whole in a forward pass, so that one pass is enough where pairs are within one;
 where they are not, or a group is longer than a pass, scores are gathered first, as log-probs are.
 """
 
@@ -125,7 +125,7 @@ def make_reward_updater(
 ) -> tuple[RewardUpdater, RewardModel]:
     """What the loop takes in place of its `Updater` where "judged" is in the composition's needs.
 
-    model: becomes the backbone; one whose folder holds a head goes on with that head, any other begins with scores of 0.
+    model: becomes the backbone. One whose folder holds a head goes on with it, any other begins with scores of 0.
     Returns the updater, whose `optimiser` is that of backbone and head, to be used and saved in place of the policy's;
     and the reward model, which writes its head into every checkpoint (`save_checkpoint(..., reward_model=)`), so that
     the checkpoint's folder is a reward, and reads it back (`restore(..., reward_model=)`).

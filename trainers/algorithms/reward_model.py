@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import logsigmoid, relu
 
 from agentrl.segments import count_by
 from agentrl.settings import require
@@ -62,13 +62,13 @@ class BradleyTerryConfig:
 
 def bradley_terry(chosen: Tensor, rejected: Tensor, margin: Tensor | float = 0.0) -> Tensor:
     """- log sigma(s_w - s_l - m).   chosen, rejected: [P] scores, with gradient.   margin: [P].   Returns [P]."""
-    return -F.logsigmoid(chosen - rejected - margin)
+    return -logsigmoid(chosen - rejected - margin)
 
 
 def focal(chosen: Tensor, rejected: Tensor, margin: Tensor | float = 0.0, gamma: float = 2.0) -> Tensor:
     """- (1 - 2 relu(sigma(d) - 1/2))^gamma log sigma(d): a pair that is right already weighs less.   As above."""
     d = chosen - rejected - margin
-    return (1 - 2 * F.relu(torch.sigmoid(d) - 0.5)) ** gamma * -F.logsigmoid(d)
+    return (1 - 2 * relu(torch.sigmoid(d) - 0.5)) ** gamma * -logsigmoid(d)
 
 
 def log_barrier(score: Tensor, barrier: float = 5.0) -> Tensor:

@@ -97,6 +97,14 @@ def _share_of_pairs(view: StepView) -> Tensor:
     return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
+def pair_token_mean(weight: Tensor, tokens: Tensor) -> Tensor:
+    """w_p / sum over the pairs of (w_p * tokens of both sides): sums over tokens become a mean.
+
+    weight, tokens: [P] float.   Returns [P].
+    """
+    return weight / (weight * tokens).sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+
 def _trained(view: StepView) -> Tensor:
     return view.trained.to(view.score)
 
@@ -136,6 +144,13 @@ def _pair_mean(view: StepView, level: Level, config: None) -> Tensor:
     return _token_mean(view, level, config) if by_token else _trajectory_mean(view, level, config)
 
 
+def _pair_token_mean(view: StepView, level: Level, config: None) -> Tensor:
+    if level != "pair" or view.pairs is None:
+        return _token_mean(view, level, config)
+    tokens = sum_by(_trained(view), view.trajectory_of_token, view.num_trajectories)[view.pairs].sum(1)
+    return pair_token_mean(_share_of_pairs(view), tokens)
+
+
 def _part(name: str, bind: Callable[..., Tensor], config: type | None = None) -> Part:
     return Part(name=name, kind="aggregate", bind=bind, config=config)
 
@@ -154,3 +169,5 @@ GROUP_MEAN = _part("group-mean", _group_mean)
 """Every group counts the same, its trajectories share, and the tokens of a trajectory share its share (GTPO)."""
 PAIR_MEAN = _part("pair-mean", _pair_mean)
 """Every preference pair counts what its pairing says, every trajectory the same, every token the same."""
+PAIR_TOKEN_MEAN = _part("pair-token-mean", _pair_token_mean)
+"""Pairs are added up by their weights, over the number of tokens of all of them, both sides'; elsewhere token-mean."""

@@ -15,8 +15,8 @@ def share_of_pairs(weight: Tensor) -> Tensor:
 def reward_metrics(reward: tuple[Tensor, Tensor], logp: tuple[Tensor, Tensor], weight: Tensor) -> dict[str, float]:
     """Means over the pairs by their weights, 0 where there is none; a tie counts as wrong.
 
-    reward: what the loss takes for the worth of the chosen and of the rejected side, [P] each.   logp: their summed
-    log-probs, [P] each.   weight: [P].
+    reward, logp: [P] of the chosen and [P] of the rejected side: what the loss takes for their worth, and their summed
+    log-probs.   weight: [P] float, not negative.
     """
     chosen, rejected = reward
     margin, share = chosen - rejected, share_of_pairs(weight)
