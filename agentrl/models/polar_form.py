@@ -1,10 +1,10 @@
-"""POLAR's input: a prompt with a reference answer, and the same prompt with a candidate; read at the token that ends it.
+"""POLAR's input: a prompt with a reference answer, and the same prompt with a candidate; scored at the token after.
 
     {prompt}{between}{reference}{separator}{prompt}{between}{candidate}{end}
 
 Roles and the chat template are dropped; contents are joined by newlines. An episode of several turns is the prompt that
 came first, and as its answer all replies, with what was observed between them. Read in InternLM/POLAR (80626f3,
-`src/polar/reward_func.py`). Released, an emptiness test is never true; so an empty answer is written like any other here.
+`src/polar/reward_func.py`). Released, an emptiness test is never true; here too an empty answer is written as any.
 """
 
 import re
