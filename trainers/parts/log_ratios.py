@@ -22,7 +22,7 @@ def log_ratio(view: StepView) -> Tensor:
     return trajectory_sum(view, view.current - view.reference.detach())
 
 
-def of_pairs(view: StepView, value: Tensor) -> tuple[Tensor, Tensor]:
+def sides(view: StepView, value: Tensor) -> tuple[Tensor, Tensor]:
     """The values of the first (chosen) and of the second (rejected) trajectory of each pair.
 
     value: [J].   Returns [P], [P].
@@ -33,7 +33,7 @@ def of_pairs(view: StepView, value: Tensor) -> tuple[Tensor, Tensor]:
 
 def margin(view: StepView, value: Tensor) -> Tensor:
     """By how much the first of each pair has more.   value: [J].   Returns [P]."""
-    first, second = of_pairs(view, value)
+    first, second = sides(view, value)
     return first - second
 
 
