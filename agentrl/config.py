@@ -244,11 +244,11 @@ class RunConfig:
     """How the world's expert demonstrates, where it can be told: planted mistakes and the like."""
     data: str = ""
     """Episodes or preferences to learn from, in place of the policy's own: a run directory or a file (docs/data.md)."""
+    data_settings: DataConfig = DataConfig()
     guidance: str = ""
     """For algorithms that are guided by a frozen model beside the reference (tgdpo): its folder or hub id."""
     reward: str = ""
     """A reward function of one's own, as module:function; what it gives is added to what the world pays."""
-    data_settings: DataConfig = DataConfig()
     train_split: str = "train"
     """Task panel that is trained on."""
     model: ModelConfig = ModelConfig()

@@ -40,12 +40,20 @@ class Tokeniser:
         """Ids of the next turn.   messages: its prompt.   reply: the text that answered it."""
         if self._renderer is None:
             return Ids()
+        return self.reply(self.prompt(messages), reply)
+
+    def prompt(self, messages: Sequence[Message]) -> Ids:
+        """Ids of the next turn's prompt; a copy of the tokeniser made now gives it another reply."""
         shown = len(self._rendered.images) if self._rendered is not None else 0
         self._rendered = rendered = self._renderer.render(messages, None, self._rendered, self._said)
+        images = rendered.images[shown if rendered.continues else 0 :]
+        return Ids(tuple(rendered.new_ids), rendered.continues, tuple(images))
+
+    def reply(self, prompt: Ids, reply: str) -> Ids:
+        """Ids of the turn with this prompt and reply."""
         token_ids = self._renderer.reply_ids(reply)
         self._said = Completion(reply, token_ids=list(token_ids))
-        images = rendered.images[shown if rendered.continues else 0 :]
-        return Ids(tuple(rendered.new_ids), rendered.continues, tuple(images), tuple(token_ids))
+        return replace(prompt, token_ids=tuple(token_ids))
 
 
 def trajectory_files(source: str | Path) -> list[Path]:

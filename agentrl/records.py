@@ -44,6 +44,7 @@ def trajectory_to_json(trajectory: Trajectory) -> dict[str, Any]:
         "policy": trajectory.policy,
         **({"hint": trajectory.hint} if trajectory.hint else {}),
         **({"greedy": True} if trajectory.greedy else {}),
+        **({"reference": trajectory.reference} if trajectory.reference else {}),
         "outcome": trajectory.outcome.to_json(),
         "turns": [_turn_to_json(turn) for turn in trajectory.turns],
         "final_observation": None if last is None else _observation_to_json(last),
@@ -75,6 +76,7 @@ def trajectory_from_json(record: dict[str, Any], load_image: LoadImage | None = 
             policy=record["policy"],
             hint=record.get("hint", ""),
             greedy=record.get("greedy", False),
+            reference=record.get("reference", ""),
             schema=schema,
         )
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
@@ -182,6 +184,8 @@ def _observation_to_json(seen: Observation) -> dict[str, Any]:
         found["admissible"] = seen.admissible
     if seen.visited is not None:
         found["visited"] = seen.visited
+    if seen.earlier:
+        found["earlier"] = seen.earlier
     return found
 
 
@@ -192,6 +196,7 @@ def _observation_from_json(record: dict[str, Any], load_image: LoadImage | None)
         tuple(load_image(name) for name in names) if load_image is not None else (),
         _tuple_or_none(record.get("admissible")),
         _tuple_or_none(record.get("visited")),
+        tuple((role, text) for role, text in record.get("earlier", ())),
     )
 
 

@@ -69,6 +69,8 @@ class Observation:
     """Actions that the world would accept now, where it tells."""
     visited: tuple[str, ...] | None = None
     """What this moment touched, for rewards that count coverage; None where the world does not tell."""
+    earlier: tuple[tuple[str, str], ...] = ()
+    """(role, text) of messages that stand before it, of a conversation that others began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,8 @@ class Trajectory:
     """What the agent was told beside the world's instructions, to help it with this task."""
     greedy: bool = False
     """Played by the greedy policy, for others of its group to be compared with; carries no loss itself."""
+    reference: str = ""
+    """A reply to the same task to compare this one with, where the data have one."""
     schema: int = SCHEMA_VERSION
 
     @property

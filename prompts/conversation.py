@@ -54,6 +54,11 @@ def user_message(text: str, observation: Observation) -> Message:
     return {"role": "user", "content": [*images, {"type": "text", "text": text}]}
 
 
+def earlier_messages(observation: Observation) -> list[Message]:
+    """The messages of a conversation that others began, before the observation itself."""
+    return [{"role": role, "content": text} for role, text in observation.earlier]
+
+
 def conversation(view: View, system: str, shown: Callable[[Observation, bool], str]) -> list[Message]:
     """A view as messages: the question and the report in front of the first observation, then turn by turn.
 
@@ -67,9 +72,11 @@ def conversation(view: View, system: str, shown: Callable[[Observation, bool], s
         if is_action_alone(exchange):
             before.append(last_action_text(exchange))
             continue
+        messages += earlier_messages(exchange.observation)
         messages.append(user_message(sections(*before, shown(exchange.observation, False)), exchange.observation))
         messages.append({"role": "assistant", "content": exchange.reply})
         before = []
+    messages += earlier_messages(view.observation)
     messages.append(user_message(sections(*before, shown(view.observation, True)), view.observation))
     return messages
 

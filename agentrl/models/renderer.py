@@ -216,6 +216,26 @@ class Renderer:
         """A reply that was not sampled here, tokenised once, as the template writes it: end-of-turn id included."""
         return self._reply_ids(text)
 
+    def text_ids(self, prompt: str, replies: Sequence[str]) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+        """Ids of a raw prompt, which no template writes, and of each raw reply to it, the eos token included.
+
+        What the tokenizer puts in front of a text (BOS) is in the prompt. Prompt and reply are tokenised together; a
+        reply begins where the ids of the prompt alone end or, where letters of both became one token, where all of them
+        begin to differ. A prompt has at least one token, if need be the first of the reply.
+        Source: TRL 1.16, `DPOTrainer._prepare_dataset`.
+        """
+        eos = self._tokenizer.eos_token or self._decode([self.end_id])
+        wholes = [self._with_bos(prompt + reply + ("" if reply.endswith(eos) else eos)) for reply in replies]
+        alone = self._with_bos(prompt) if prompt else ()
+        shared = len(alone)
+        for whole in wholes:
+            shared = next((i for i, (a, b) in enumerate(zip(alone[:shared], whole, strict=False)) if a != b), shared)
+        shared = max(shared, 1)
+        return wholes[0][:shared], [whole[shared:] for whole in wholes]
+
+    def _with_bos(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer(text, verbose=False)["input_ids"])
+
     def distinct_replies(self, texts: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         """`reply_ids` of each text, in order, without repeats; remembered as a whole."""
         return self._remembered_replies(texts)
