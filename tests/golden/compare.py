@@ -14,6 +14,8 @@ from tests.golden import (
     judged,
     padded,
     padded_advantages,
+    pairwise,
+    preference_papers,
     probes,
     selecting,
     surrogates,
@@ -87,6 +89,14 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "verl_ppo_clip_loss": padded.verl_ppo_clip_loss,
     "verl_rloo_advantage": padded.verl_rloo_advantage,
     "verl_value_loss": values.verl_value_loss,
+    **pairwise.RUNNERS,
+    "rpo_loss": preference_papers.rpo_loss,
+    "copg": preference_papers.copg,
+    "p3o_v1_separate_clip": preference_papers.p3o_v1_separate_clip,
+    "p3o_v2_joint_clip": preference_papers.p3o_v2_joint_clip,
+    "p3o_v2_trainer_variants": preference_papers.p3o_v2_trainer_variants,
+    "tgdpo_loss": preference_papers.tgdpo_loss,
+    "cpl_loss": preference_papers.cpl_loss,
 }
 """algo -> what yields the checks of one case."""
 
@@ -147,7 +157,7 @@ def compare(path: Path) -> list[Result]:
     if content["algo"] not in RUNNERS:
         raise UnknownAlgo(f"no part of ours reproduces {content['algo']!r}; known: {', '.join(sorted(RUNNERS))}")
     runner, results = RUNNERS[content["algo"]], []
-    for case in content["cases"]:
+    for case in (*content["cases"], *content.get("minibatch_cases", [])):
         tolerance = content["recommended_tolerance"].get(case.get("dtype", "float64"), _OF_TEXTS)
         checks = list(runner(case))
         results.append(_result(content["algo"], case["name"], checks, tolerance["rtol"], tolerance["atol"]))

@@ -16,6 +16,11 @@ class Subject:
     """`module:function` of the mathematics that no part binds."""
 
 
+def _preference(*algorithms: str) -> Subject:
+    """A loss of the table behind the part `preference`."""
+    return Subject(algorithms=algorithms, parts=("preference",))
+
+
 _EPO = Subject(algorithms=("epo",), parts=("epo-smoothing",))
 _LENGTHS = ("token-mean", "token-sum", "turn-mean", "trajectory-mean", "trajectory-mean-of-turn-means")
 
@@ -28,6 +33,33 @@ SUBJECTS: Mapping[str, Subject] = {
         curricula=("knapsack", "vas"),
         parts=("group-norm", "leave-one-out", "ppo-clip", *_LENGTHS[:2], "trajectory-mean", "gae", "overlong"),
     ),
+    "apo_zero_unpaired": Subject(algorithms=("apo-zero-unpaired",), parts=("apo-zero-unpaired",)),
+    "bco_running_delta": Subject(algorithms=("bco",), parts=("bco",)),
+    "cpo_hinge": Subject(algorithms=("cpo",), parts=("reference-free",)),
+    "cpo_ipo": Subject(algorithms=("cpo",), parts=("reference-free",)),
+    "cpo_sigmoid": Subject(algorithms=("cpo", "alphapo"), parts=("reference-free",)),
+    "dpo_aot": _preference("aot"),
+    "dpo_aot_unpaired": _preference("aot-unpaired"),
+    "dpo_apo_down": _preference("apo-down"),
+    "dpo_apo_zero": _preference("apo-zero"),
+    "dpo_bco_pair": _preference("bco-pair"),
+    "dpo_discopop": _preference("discopop"),
+    "dpo_exo_pair": _preference("exo"),
+    "dpo_f_divergence": _preference("f-dpo"),
+    "dpo_hinge": _preference("slic"),
+    "dpo_ipo": _preference("ipo"),
+    "dpo_ld_alpha": _preference("ld-dpo"),
+    "dpo_legacy_variants": _preference("cdpo", "ipo", "exo"),
+    "dpo_nca_pair": _preference("nca"),
+    "dpo_robust": _preference("robust-dpo"),
+    "dpo_sft": _preference("mpo"),
+    "dpo_sigmoid": _preference("dpo"),
+    "dpo_sigmoid_norm": _preference("dpo-norm"),
+    "dpo_sppo_hard": _preference("sppo"),
+    "kto": Subject(algorithms=("kto",), parts=("kto",)),
+    "orpo_odds_ratio": Subject(algorithms=("orpo",), parts=("orpo",)),
+    "pairs_from_group": Subject(parts=("best-worst", "all-pairs")),
+    "simpo": Subject(algorithms=("simpo", "alphapo"), parts=("reference-free",)),
     "aggregations": Subject(parts=_LENGTHS),
     "bnpo_advantage": Subject(algorithms=("bnpo",), parts=("beta-norm",)),
     "capo_token_curvature": Subject(algorithms=("capo",), parts=("capo-mask",)),
@@ -97,5 +129,12 @@ SUBJECTS: Mapping[str, Subject] = {
     "verl_sapo_loss": Subject(parts=("sapo",)),
     "verl_tir_optimal_token_baseline": Subject(parts=("optimal-token-baseline",)),
     "verl_value_loss": Subject(algorithms=("ppo",), parts=("value-clip",)),
+    "rpo_loss": Subject(algorithms=("rpo",), parts=("rpo-dpo", "rpo-sft")),
+    "copg": Subject(algorithms=("copg",), parts=("copg", "all-pairs")),
+    "p3o_v1_separate_clip": Subject(algorithms=("p3o",), parts=("p3o-separate",)),
+    "p3o_v2_joint_clip": Subject(algorithms=("p3o-joint",), parts=("p3o-joint",)),
+    "p3o_v2_trainer_variants": Subject(algorithms=("p3o-joint",), parts=("p3o-joint", "pair-token-mean")),
+    "tgdpo_loss": Subject(algorithms=("tgdpo",), parts=("tgdpo",)),
+    "cpl_loss": Subject(algorithms=("cpl",), parts=("cpl",)),
 }
 """`algo` of a golden file (or the name of the one that has none) -> what it holds."""
