@@ -56,7 +56,7 @@ def unpaired_term(view: StepView, config: UnpairedConfig, loss: Callable[[Tensor
     """Each trajectory's loss(reward, good), weighed by its class.   loss: ([J] reward, [J] bool) -> [J]."""
     good = good_trajectories(view, config)
     values = loss(config.beta * log_ratio(view), good)
-    weight = torch.where(good, config.good_weight, config.bad_weight).to(values)
+    weight = config.good_weight * good.to(values) + config.bad_weight * (~good).to(values)
     return Term(weight * values, level="trajectory")
 
 
