@@ -82,8 +82,8 @@ def train(
 
     config: settings; a mapping has the shape of the YAML file.   world: a module or object with a world's members, or
     one's own Env class; no registration needed.   tasks: the panel of an Env class, or {split: panel}.
-    reward: trajectory -> a number for its last turn, or one a turn, added to what the world pays; or its name, as
-    `module:function`, which the run directory keeps.
+    reward: trajectory -> a number for its last turn, or one a turn, added to what the world pays, or an `Outcome` in
+    place of the world's; or its name, as `module:function` or `model:FOLDER`, which the run directory keeps.
     display: default silent.   resume: the run directory to go on with, or True where `run_dir` names it.
     flags: as on the command line (`FLAGS`), or any setting of `RunConfig`.
     Where torch's process group is set up, its processes train together; call it in each of them with the same.
@@ -105,13 +105,13 @@ def train(
                     f"given again, as agentrl.train(resume={str(folder)!r}, world={settings.env}, ...) in Python"
                 )
             check(settings, own)
-            reward = reward_of(settings, reward)
+            reward = reward_of(settings, reward, own)
             for change in run_dir.changed_since_last_start():
                 shown.note(f"changed since the last start, so weights may differ in their last bits: {change}")
             return _run(settings, run_dir, shown, True, own, reward)
     settings = learning_from_reward(python_config(config, own, flags))
     check(settings, own)
-    reward = reward_of(settings, reward)
+    reward = reward_of(settings, reward, own)
     with opened(lambda: RunDirectory.create(settings, command=sys.argv)) as run_dir:
         return _run(settings, run_dir, shown, False, own, reward)
 
@@ -182,7 +182,7 @@ def evaluate(
     own = own_world(world, tasks)
     reward, flags = _by_name(reward, flags)
     settings = python_config(config, own, flags, policy)
-    reward = reward_of(settings, reward)
+    reward = reward_of(settings, reward, own)
     run = load("evaluation", _EVALUATE)
     return blocking(
         lambda: run(

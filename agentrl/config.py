@@ -213,6 +213,15 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RewardConfig:
+    """What a reward model is given beside the episode."""
+
+    references: str = ""
+    """Episodes that a policy discriminator compares with, the best of each task: a run directory or a .jsonl.gz of
+    trajectories; empty: the world's solutions, played."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A whole run."""
 
@@ -248,7 +257,9 @@ class RunConfig:
     guidance: str = ""
     """For algorithms that are guided by a frozen model beside the reference (tgdpo): its folder or hub id."""
     reward: str = ""
-    """A reward function of one's own, as module:function; what it gives is added to what the world pays."""
+    """A function of one's own, as module:function, paid beside what the world pays; or, in place of that, model:FOLDER,
+    a reward model, or judge:FILE.yaml, a model behind an API (docs/reward-models.md)."""
+    reward_settings: RewardConfig = RewardConfig()
     train_split: str = "train"
     """Task panel that is trained on."""
     model: ModelConfig = ModelConfig()

@@ -315,14 +315,19 @@ class Episode:
 async def pay(trajectory: Trajectory, reward: Callable[[Trajectory], Any], seconds: float) -> None:
     """Add what the user's reward function gives: a number to the last turn, or a number to each.
 
-    reward: a function or coroutine function.   seconds: deadline of the latter.
+    An `Outcome` replaces the world's, and its score what the turns were paid: the last turn gets it.
+    reward: a function or coroutine function.   seconds: deadline of the latter, unless it has `seconds` of its own.
     Raises WorldFailure for what it raises, ConfigError for a list that is not one number a turn.
     """
     with boundary(WorldFailure, "reward"):
         paid = reward(trajectory)
         if inspect.isawaitable(paid):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(getattr(reward, "seconds", seconds)):
                 paid = await paid
+        if isinstance(paid, Outcome):
+            for turn in trajectory.turns:
+                turn.reward = 0.0
+            trajectory.outcome, paid = paid, paid.score
         single = isinstance(paid, (int, float)) or not hasattr(paid, "__len__")
         numbers = [float(paid)] if single else [float(number) for number in paid]
         if not all(map(math.isfinite, numbers)):

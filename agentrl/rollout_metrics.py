@@ -31,6 +31,7 @@ def summaries(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "invalid_rate": _mean(float(not turn.valid) for turn in acting),
         "unreadable_rate": _mean(float(not turn.readable) for turn in acting),
     }
+    found |= _two_scores(episodes)
     for end in ENDS:
         found[f"ended/{end}"] = _mean(float(t.ended == end) for t in trajectories)
     found |= {
@@ -54,6 +55,12 @@ def seconds(turns: Iterable[Turn], phase: str) -> float:
 
 def _num_new_sequences(trajectory: Trajectory) -> int:
     return sum(1 for turn in trajectory.turns[1:] if turn.prompt_ids and not turn.continues)
+
+
+def _two_scores(episodes: Sequence[Trajectory]) -> dict[str, float]:
+    """Of a reward that judges in place of the world: its mean, and that of the world's own score; else nothing."""
+    told = [t.outcome.components for t in episodes if {"proxy", "world"} <= set(t.outcome.components)]
+    return {f"reward/{name}": _mean(parts[name] for parts in told) for name in ("proxy", "world") if told}
 
 
 def _mean(values: Iterable[float]) -> float:

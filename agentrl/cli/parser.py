@@ -94,7 +94,9 @@ def add_settings(parser: argparse.ArgumentParser, *, training: bool) -> None:
 def add_reward(parser: argparse.ArgumentParser) -> None:
     """The flag that names a reward function."""
     parser.add_argument(
-        "--reward", metavar="MODULE:FUNCTION", help="a function of a trajectory, paid beside what the world pays"
+        "--reward",
+        metavar="MODULE:FUNCTION",
+        help="a function of a trajectory, paid beside what the world pays; or in its place model:FOLDER, judge:FILE",
     )
 
 

@@ -9,12 +9,12 @@ came first, and as its answer all replies, with what was observed between them. 
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from agentrl.errors import ConfigError, DataError
 from agentrl.settings import require
-from agentrl.types import Message, Trajectory
+from agentrl.types import Completion, Message, Trajectory
 
 EXTRA_TOKENS = 4
 """Of `max_length`, kept for the separators."""
@@ -94,15 +94,20 @@ def without_thoughts(text: str) -> str:
     return _THOUGHT.sub("", text).strip()
 
 
-def said(trajectory: Trajectory, form: PolarForm) -> tuple[str, str]:
-    """The prompt and the answer of an episode: what was seen first, and what was said from then on."""
+def prompt_of(trajectory: Trajectory) -> str:
+    """What was seen before the first reply."""
+    first = trajectory.turns[0].observation
+    return "\n".join([*(text for _, text in first.earlier), first.text])
+
+
+def answer_of(trajectory: Trajectory, form: PolarForm) -> str:
+    """All replies of an episode, and what was observed between them."""
     lines: list[str] = []
     for turn in trajectory.turns:
         if lines and form.observations:
             lines.append(turn.observation.text)
         lines.append(without_thoughts(turn.completion.text))
-    prompt = trajectory.turns[0].observation.text if trajectory.turns else ""
-    return prompt, "\n".join(lines)
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -121,16 +126,38 @@ class PolarWriter:
                     f"not hold, as one of {', '.join(map(repr, self.tokenizer.all_special_tokens[:6]))}"
                 )
 
-    def ids(self, trajectory: Trajectory, reference: Trajectory) -> tuple[int, ...]:
-        """What the model reads of a candidate beside its reference, both of one task.
+    def answer(self, trajectory: Trajectory) -> str:
+        """An episode as a reference."""
+        return answer_of(trajectory, self.form)
 
+    def written(self, trajectory: Trajectory, reference: str) -> Trajectory:
+        """A candidate beside its reference, as an episode of one turn in the ids of this model.
+
+        Its reply is the answer once more and the token at the end; what is read is the whole.
         Raises DataError for an episode without a reply.
         """
-        if not trajectory.turns or not reference.turns:
+        if not trajectory.turns:
             raise DataError(f"an episode of task {trajectory.task.id!r} holds no reply")
-        prompt, answer = said(trajectory, self.form)
-        text = polar_text(prompt, said(reference, self.form)[1], answer, self.form, self._encode, self._decode)
-        return tuple(self._encode(text))
+        prompt, reference, answer = map(self._plain, (prompt_of(trajectory), reference, self.answer(trajectory)))
+        text = polar_text(prompt, reference, answer, self.form, self._encode, self._decode)
+        ids = self._encode(text)
+        said = min(len(self._encode(answer)), self.form.max_answer) + 1  # where the answer begins; 1: the end
+        said = min(said, len(ids) - 1)
+        turn = replace(
+            trajectory.turns[-1],
+            position=0,
+            observation=trajectory.turns[0].observation,
+            prompt_ids=ids[:-said],
+            continues=False,
+            completion=Completion(answer, token_ids=ids[-said:]),
+            kind="act",
+            images=(),
+        )
+        return replace(trajectory, turns=[turn])
+
+    def _plain(self, text: str) -> str:
+        """A text that spells none of the separators: a policy might try to write its own end."""
+        return text.replace(self.form.separator, "").replace(self.form.end, "")
 
     def _encode(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
