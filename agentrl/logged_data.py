@@ -4,7 +4,7 @@ A row becomes a group: one trajectory an answer, tokenised once for the model th
 model's template as they stand, without memory and format; raw texts are tokenised without a template.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from agentrl.briefs import Brief, Briefs
 from agentrl.config import DataConfig
 from agentrl.errors import DataError, nearest
 from agentrl.foreign import read_episodes, tokenised, trajectory_files
-from agentrl.logged_groups import WORLD, fitting, group_of, task_id
+from agentrl.logged_groups import WORLD, fitting, group_of
 from agentrl.logged_rows import PROMPTS, BadRow, Example, Format, example_of, format_of
 from agentrl.row_files import READERS, Row, ending_of, rows
 from agentrl.types import Memory, PromptFormat, Trajectory
@@ -30,14 +30,13 @@ def read_data(
     renderer: Any,
     briefs: Briefs = lambda task: Brief(),
     settings: DataConfig | None = None,
-    without: Collection[str] = (),
     note: Callable[[str], None] = lambda line: None,
 ) -> list[Trajectory]:
     """Everything that `data` names, tokenised once for one model, in the order in which it stands there.
 
     source: a run directory, or a file or folder of episodes or of rows.
     memory, format, briefs: as the model that learns is spoken to; rows of messages are taken as they stand.
-    renderer: that model's; None: turns hold no ids.   without: ids of tasks that are judged on, whose rows are left out.
+    renderer: that model's; None: turns hold no ids.
     note: is told, a line each, what was read and what was left out.
     Raises DataError for what is missing, damaged, of no known format, or holds nothing to learn from.
     """
@@ -46,19 +45,18 @@ def read_data(
         episodes = read_episodes(source)
         note(f"data: {source}: {len(episodes)} episodes")
         return tokenised(episodes, memory, format, renderer, briefs)
-    form, examples = read_examples(source, settings, note)
+    form, read = read_examples(source, settings, note)
     if form.name == PROMPTS:
         raise DataError(
             f"data: {source} holds prompts without answers, which nothing can be learned from; play them: "
             f"--env {WORLD} --data {source} --reward MODULE:FUNCTION, with an algorithm that plays, as grpo"
         )
-    judged = set(without)
-    kept = [example for example in examples if task_id(example.prompt) not in judged]
-    if len(kept) < len(examples):
-        note(f"data: {len(examples) - len(kept)} rows are left out: their prompts are judged on")
-    found = fitting([group_of(example, renderer) for example in kept], settings, note)
+    found = fitting([group_of(example, renderer) for example in read], settings, note)
     if not found:
-        raise DataError(f"data: of the {len(examples)} rows of {source} none is left to learn from")
+        raise DataError(
+            f"data: none of the {len(read)} rows of {source} is as short as data_settings.max_tokens "
+            f"({settings.max_tokens})"
+        )
     return [trajectory for group in found for trajectory in group]
 
 

@@ -42,10 +42,12 @@ def prompt_of(example: Example) -> Prompt:
     best = max(example.answers, key=lambda answer: answer.score).said if example.answers else None
     known = example.reference if example.reference is not None else best
     answer = known if known is None or isinstance(known, str) else known[0][1]
-    if isinstance(example.prompt, str):
-        return Prompt(example.prompt, answer=answer)
-    system = example.prompt[0][1] if example.prompt[0][0] == "system" else ""
-    return Prompt(example.prompt[-1][1], system, example.prompt[1 if system else 0 : -1], answer)
+    asked = example.asked
+    if isinstance(asked, str):
+        rest = answer if example.prompt or answer is None else answer[len(asked) :]
+        return Prompt(asked, answer=rest)
+    system = asked[0][1] if asked[0][0] == "system" else ""
+    return Prompt(asked[-1][1], system, asked[1 if system else 0 : -1], answer)
 
 
 def task_id(prompt: Talk) -> str:
@@ -56,7 +58,7 @@ def task_id(prompt: Talk) -> str:
 
 def task_of(example: Example, split: str) -> Task:
     """The task that a row's prompt is."""
-    name = task_id(example.prompt)
+    name = task_id(example.asked)
     return Task(WORLD, name, split, seed_of("prompts-task", name), data=prompt_of(example))
 
 

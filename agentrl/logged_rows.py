@@ -4,6 +4,7 @@ The formats are TRL's, with or without messages, and two of our own: `ranked`, a
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,8 @@ Talk = str | tuple[Said, ...]
 
 PROMPTS = "prompts"
 """Name of the format without answers."""
+_OPENING = 8
+"""Words of a text that are its prompt where one is asked for."""
 ROLES = ("system", "user", "assistant")
 
 
@@ -46,6 +49,14 @@ class Example:
     """As `pairs.jsonl, line 3`."""
     group: str = ""
     """A name that no other row of the same data has."""
+
+    @property
+    def asked(self) -> Talk:
+        """The prompt; of one text as a whole its first words."""
+        if self.prompt or not self.answers or not isinstance(self.answers[0].said, str):
+            return self.prompt
+        words = list(re.finditer(r"\S+", self.answers[0].said))[:_OPENING]
+        return self.answers[0].said[: words[-1].end()]
 
 
 @dataclass(frozen=True, slots=True)
