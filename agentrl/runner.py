@@ -92,6 +92,11 @@ class Runner:
         self._own_host = not shared
         self._names = itertools.count()
 
+    @property
+    def renderer(self) -> Any:
+        """Of the policy's model; None where the policy takes messages."""
+        return self._stage.renderer
+
     def beside(self, policy: Policy, **rollout: Any) -> "Runner":
         """Another policy that plays the same world, on this runner's workers.   rollout: settings that differ."""
         other: Runner = copy.copy(self)

@@ -71,6 +71,8 @@ class Rehearsal(Protocol):
     seed: int
     counts: dict[str, float]
     """What is logged of this step, by metric; a rewrite puts in its own, 0 too."""
+    tokenizer: Any
+    """Of the model that is trained, as transformers has it."""
     again: list[Trajectory]
     """Episodes of earlier steps that a rewrite brings into this one; they were stored when they were played."""
 

@@ -28,6 +28,11 @@ class Rehearsal:
     counts: dict[str, float] = field(default_factory=dict)
     again: list[Trajectory] = field(default_factory=list)
 
+    @property
+    def tokenizer(self) -> Any:
+        """Of the model that is trained."""
+        return self.runner.renderer.tokenizer
+
     async def rewritten(
         self, composition: Composition, trajectories: Sequence[Trajectory], step: int
     ) -> tuple[list[Trajectory], list[Trajectory], dict[str, float]]:

@@ -74,7 +74,7 @@ class Renderer:
         asked, once an image. The placeholder is `processor.image_token`.
         Raises ConfigError where the tokenizer has no template, the template cannot be used, or nothing ends a turn.
         """
-        self._tokenizer = tokenizer
+        self._tokenizer = self.tokenizer = tokenizer
         self._template = ChatTemplate(tokenizer, processor)
         self._image_id = _image_id(tokenizer, processor)
         self._image_tokens = image_tokens or functools.lru_cache(4096)(functools.partial(_count_image_ids, processor))
