@@ -124,6 +124,14 @@ class Composition:
         (returns,) = self.slots["returns"]
         return view.with_fields(returns=returns(view))
 
+    def paired(self, view: StepView) -> StepView:
+        """The view with reward and returns filled, and with pairs where there is a pairing."""
+        view = self._with_returns(view)
+        for bound in self.slots["pairing"]:
+            made: Pairs = bound(view)
+            view = view.with_fields(pairs=made.pairs, pair_weight=made.weight)
+        return view
+
     async def rewrite(self, trajectories: Sequence[Trajectory], rehearsal: Rehearsal) -> list[Trajectory]:
         """The step's episodes as the rewrites leave them, group by group."""
         groups: dict[str, list[Trajectory]] = {}
@@ -156,10 +164,7 @@ class Composition:
         for state in self.states().values():
             if hasattr(state, "observe"):
                 state.observe(view)
-        view = self._with_returns(view)
-        for bound in self.slots["pairing"]:
-            made: Pairs = bound(view)
-            view = view.with_fields(pairs=made.pairs, pair_weight=made.weight)
+        view = self.paired(view)
         for bound in self.slots["advantage"]:
             view = _credited(view, bound(view))
         for bound in self.slots["modifiers"]:

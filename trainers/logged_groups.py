@@ -1,7 +1,7 @@
 """Learning from logged groups: which of them a step learns from, and numbers of frozen models that are taken once."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,6 +19,18 @@ def by_group(trajectories: Sequence[Trajectory]) -> list[list[Trajectory]]:
     for trajectory in trajectories:
         groups.setdefault(trajectory.group, []).append(trajectory)
     return list(groups.values())
+
+
+def held_out(
+    groups: Sequence[list[Trajectory]], judged: Collection[str]
+) -> tuple[list[list[Trajectory]], list[list[Trajectory]]]:
+    """Groups to learn from, and those of tasks that are judged on (`judged`: ids), which are not learned from.
+
+    Where nothing would be left to learn from, the second is empty.
+    """
+    own = [group for group in groups if group[0].task.id not in judged]
+    held = [group for group in groups if group[0].task.id in judged]
+    return (own, held) if own else (list(groups), [])
 
 
 def drawn_groups(groups: Sequence[Sequence[Trajectory]], num: int, seed: int, step: int) -> list[Trajectory]:

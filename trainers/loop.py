@@ -30,6 +30,7 @@ from agentrl.interruption import cancelled_by_ctrl_c, leave_at_the_next
 from agentrl.models.forward import packs_without_leaks
 from agentrl.models.head import Probe
 from agentrl.models.load import Model, load_model, output_head
+from agentrl.models.reward_model import RewardModel
 from agentrl.models.vision import ImageInputs, image_files
 from agentrl.policies.transformers_policy import TransformersPolicy
 from agentrl.records import write_trajectories
@@ -47,12 +48,14 @@ from agentrl.trainers.composition import compose
 from agentrl.trainers.critic import Critic, make_critic
 from agentrl.trainers.final_prompts import FinalPrompts
 from agentrl.trainers.frozen_models import FrozenModels, load_guidance
-from agentrl.trainers.judging import judge, panel_of
-from agentrl.trainers.logged_groups import by_group, drawn_groups
+from agentrl.trainers.judging import Verdict, judge, panel_of
+from agentrl.trainers.judging_pairs import judge_pairs
+from agentrl.trainers.logged_groups import by_group, drawn_groups, held_out
 from agentrl.trainers.optimiser import Optimiser, learning_rate
 from agentrl.trainers.preflight import check_before_loading, spoken_to
 from agentrl.trainers.ranks import Ranks
 from agentrl.trainers.rehearsal import Rehearsal, refuse_without_help
+from agentrl.trainers.reward_updater import make_reward_updater
 from agentrl.trainers.step_metrics import step_metrics
 from agentrl.trainers.step_view import StepView
 from agentrl.trainers.update import TokenNumbers, Update, Updater
@@ -94,18 +97,14 @@ class Trainer:
             torch.set_num_threads(1)
         self.data = self._data()
         self.groups: list[list[Trajectory]] = []
+        self.held: list[list[Trajectory]] = []
         if self.data and self.composition.algorithm.learns_from != "episodes":
-            self.groups = by_group(self.data)
-        self.optimiser = Optimiser(self.model.module, config.trainer)
-        self.updater = Updater(
-            self.model.module,
-            self.optimiser,
-            temperature=config.rollout.temperature if self.plays else 1.0,
-            micro_batch_tokens=config.trainer.micro_batch_tokens,
-            one_by_one=not packs_without_leaks(self.model.module, len(output_head(self.model.module)[0])),
-            two_passes=config.trainer.passes == "two",
-            ranks=self.ranks,
-        )
+            self.groups, self.held = held_out(by_group(self.data), {task.id for task in self.panel})
+        earns = getattr(self.world, "REWARDS", True) or reward is not None
+        if not earns or "judged" in self.composition.needs:
+            self.panel = []  # an episode would tell nothing of what was learned
+        self.updater, self.reward_model = self._updater()
+        self.optimiser = self.updater.optimiser
         guided = "guidance" in self.composition.needs
         guidance = load_guidance(config, self.model) if guided else None
         self.frozen = FrozenModels(self.model, self.updater, guidance, keeps=bool(self.groups))
@@ -143,6 +142,22 @@ class Trainer:
         if self.events is None:
             self.events = EventLog(self.run.path / "tensorboard", self.step)
         self.events.log(self.step, metrics, kind)
+
+    def _updater(self) -> tuple[Updater, RewardModel | None]:
+        """What changes the policy's weights; or, of an algorithm that trains one, a reward model's, and that model."""
+        config = self.config
+        if "judged" in self.composition.needs:
+            return make_reward_updater(config, self.model, self.composition, self.ranks)
+        updater = Updater(
+            self.model.module,
+            Optimiser(self.model.module, config.trainer),
+            temperature=config.rollout.temperature if self.plays else 1.0,
+            micro_batch_tokens=config.trainer.micro_batch_tokens,
+            one_by_one=not packs_without_leaks(self.model.module, len(output_head(self.model.module)[0])),
+            two_passes=config.trainer.passes == "two",
+            ranks=self.ranks,
+        )
+        return updater, None
 
     def _critic(self) -> Critic | None:
         """Where the algorithm's parts read values; made before the policy's weights change."""
@@ -237,18 +252,7 @@ class Trainer:
 
     def batch(self, trajectories: Sequence[Trajectory]) -> Batch | None:
         """The step's batch with its gate passed, or None where no trajectory is left to learn from."""
-        trainer = self.config.trainer
-        batch = build_batch(
-            trajectories,
-            layout=trainer.layout,
-            overlong=trainer.overlong,
-            turn_limit_bootstraps=trainer.turn_limit_bootstraps,
-            singleton=trainer.singleton,
-            step=self.step,
-            num_steps=trainer.steps,
-            learning_rate=trainer.lr * learning_rate(self.step, trainer),
-            seed=self.config.seed,
-        )
+        batch = self._built(trajectories)
         if self.model.processor is not None:
             files = image_files(trajectories)
             self.updater.image_inputs = ImageInputs(self.model.module, self.model.processor.image_processor, files)
@@ -261,6 +265,20 @@ class Trainer:
                 self.critic.keep(batch.view, kept)
             batch = batch.keep(kept)
         return batch if batch.view.num_tokens and bool(batch.view.trained.any()) else None
+
+    def _built(self, trajectories: Sequence[Trajectory]) -> Batch:
+        trainer = self.config.trainer
+        return build_batch(
+            trajectories,
+            layout=trainer.layout,
+            overlong=trainer.overlong,
+            turn_limit_bootstraps=trainer.turn_limit_bootstraps,
+            singleton=trainer.singleton,
+            step=self.step,
+            num_steps=trainer.steps,
+            learning_rate=trainer.lr * learning_rate(self.step, trainer),
+            seed=self.config.seed,
+        )
 
     def prepare(self, batch: Batch) -> tuple[Batch, TokenNumbers | None]:
         """Everything that is known before the first update: old and reference log-probs, returns, advantage."""
@@ -348,7 +366,7 @@ class Trainer:
         played, processor = time.perf_counter(), time.process_time()
         if self.ranks.leads and self.config.trainer.save_trajectories:
             write_trajectories(self.run.trajectory_file(self.step + 1), [*trajectories, *new])
-        metrics: dict[str, float] = summaries(trajectories) | counts
+        metrics: dict[str, float] = counts if self.groups else summaries(trajectories) | counts
         batch = self.batch(rewritten)
         prepared, known = self.prepare(batch) if batch is not None else (None, None)
         if prepared is None or not bool(prepared.view.trained.any()):
@@ -383,20 +401,36 @@ class Trainer:
     # ---- judging and saving
 
     async def validate(self, *, final: bool) -> dict[str, Tally]:
-        """Judge the policy on the panel, sampled, and greedily too at the ends of the run; logged and shown."""
-        if not self.panel:
+        """Judge the policy on the panel, sampled, and greedily too at the ends of the run; logged and shown.
+
+        By held-out preferences too, where the data has such; by these alone where nothing can be played.
+        """
+        by_pairs = self._judge_held() if self.held else None
+        if self.panel:
+            verdict = await judge(self._play, self.ranks, self.panel, self.config.validation, final=final)
+            verdict.record.update((by_pairs.record if by_pairs is not None else {}) | verdict.record)
+        elif by_pairs is not None:
+            verdict = by_pairs
+        else:
             return {}
-        verdict = await judge(self._play, self.ranks, self.panel, self.config.validation, final=final)
         self.judged = verdict.success
         self.display.validation(self.step, verdict.record)
         if self.ranks.leads:
             self._log(verdict.record, "validation")
-            write_trajectories(self.run.path / "validation" / f"step-{self.step:06d}.jsonl.gz", verdict.sampled)
+            if verdict.sampled:
+                path = self.run.path / "validation" / f"step-{self.step:06d}.jsonl.gz"
+                write_trajectories(path, verdict.sampled)
         return verdict.tallies
+
+    def _judge_held(self) -> Verdict:
+        """By preferences that are not learned from."""
+        batch = self._built([trajectory for group in self.held for trajectory in group])
+        seen = self.frozen.seen(batch, self.composition.needs - {"mismatched"})
+        return judge_pairs(batch.with_view(seen), self.updater, self.composition)
 
     def save(self, success: float | None) -> None:
         """A checkpoint of now; the best so far where `success` says so, or where nothing is judged."""
-        best = success is None and not self.panel
+        best = success is None and not (self.panel or self.held)
         if success is not None and (self.best is None or success > self.best):
             best, self.best = True, success
         if not self.ranks.leads:
@@ -417,6 +451,7 @@ class Trainer:
             best=best,
             keep=self.config.trainer.keep_checkpoints,
             critic=self.critic,
+            reward_model=self.reward_model,
         )
 
     def resume(self) -> None:
@@ -435,7 +470,7 @@ class Trainer:
         if "reference" in self.composition.needs:
             with self.model.reference():
                 pass  # kept from here on: the model as it was loaded, before its weights become the checkpoint's
-        restore(saved, self.model, self.optimiser, self.critic)
+        restore(saved, self.model, self.optimiser, self.critic, self.reward_model)
         if self.ranks.leads and saved.state.get("is_best"):
             commit_best(self.run.checkpoints)
         self.step, self.best = saved.step, saved.state["best"]
@@ -534,11 +569,12 @@ def train(
     def conclude() -> Path | None:
         checkpoint = find_checkpoint(run_dir.checkpoints, "best") or find_checkpoint(run_dir.checkpoints)
         folder = checkpoint.folder if checkpoint is not None else None
-        picture = draw_curve(run_dir.metrics(), f"{config.algo} on {config.env}: success")
+        label = "pairs in order" if trainer.held else "success"
+        picture = draw_curve(run_dir.metrics(), f"{config.algo} on {config.env}: {label}")
         write_whole(run_dir.path / "curve.svg", picture.encode())
         report = load("report", "agentrl.eval.report:report_line")(run_dir.path)
         last = [*what_next(run_dir.path, config.env, folder), report]
-        shown.finish([*summary_rows(trainer.before, trainer.after), *last])
+        shown.finish([*summary_rows(trainer.before, trainer.after, label), *last])
         return folder
 
     return TrainResult(
