@@ -49,8 +49,10 @@ METRICS: tuple[tuple[str, tuple[tuple[str, str], ...], bool, str], ...] = (
 )
 """title, (metric, name of its line), whether they are shares, what it says; of the steps' records."""
 
-OF_THE_HEAD = ("success", "reward", "kind", "schema", "step", "time", "episodes")
+OF_THE_HEAD = ("success", "reward", "kind", "schema", "step", "time", "episodes", "reward/proxy", "reward/world")
 """Metrics that stand elsewhere, or are none."""
+IN_PIECES = ("entropy/turn_", *(f"reward_model/{what}_" for what in ("pairs", "right", "expected")))
+"""Beginnings of metrics that are points of one chart."""
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int = MAX_POINTS) -> list[tuple[float, float]]:
@@ -114,7 +116,7 @@ def other_charts(train: Sequence[Mapping[str, Any]]) -> list[Chart]:
     shown = {metric for _, metrics, _, _ in METRICS for metric, _ in metrics} | set(OF_THE_HEAD)
     names = {name for record in train for name in record} - shown
     charts = []
-    for name in sorted(n for n in names if not n.startswith("entropy/turn_")):
+    for name in sorted(n for n in names if not n.startswith(IN_PIECES)):
         points = points_of(train, name)
         if len(points) > 1 and len({y for _, y in points}) > 1:
             charts.append(Chart(title=name, series=[Series(name=name, points=points)]))

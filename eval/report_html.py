@@ -21,6 +21,7 @@ from agentrl.eval.report_charts import Chart, draw, interval_strip, stacked_bar,
 from agentrl.eval.report_curves import entropy_by_turn, metric_charts, other_charts, success_chart
 from agentrl.eval.report_data import RunRecord
 from agentrl.eval.report_episodes import Pair, episode_to_json, pack, state_of, visible
+from agentrl.eval.report_proxies import calibration_charts, proxy_charts
 from agentrl.eval.report_rewards import reward_rows
 from agentrl.eval.report_summary import GREEDY, Measure, Summary, duration, title_of, written_interval, written_success
 from agentrl.statistics import TOTAL
@@ -118,6 +119,7 @@ def run_page(record: RunRecord, summary: Summary, version: str) -> str:
     small = metric_charts(record.train)
     if len(by_turn.series) > 1:
         small.insert(1, by_turn)
+    small = [*proxy_charts(record.train), *calibration_charts(record.train), *small]
     values = {
         "title": title_of(summary.head),
         "eyebrow": "run report" if summary.head["kind"] == "training" else "evaluation report",
