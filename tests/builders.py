@@ -13,6 +13,7 @@ TOKEN_FIELDS = (
     "sampled",
     "old",
     "reference",
+    "guidance",
     "current",
     "entropy",
     "sampled_entropy",
@@ -44,8 +45,10 @@ TRAJECTORY_FIELDS = (
         "score",
         "success",
         "key",
+        "task",
         "answer_class",
         "value_after",
+        "mismatched",
         "demonstrated",
         "greedy",
     ),
@@ -61,7 +64,7 @@ _INTEGERS = {
         "sequence_of_turn",
         "pairs",
     ),
-    *("target", "observation_class", "key", "answer_class"),
+    *("target", "observation_class", "key", "task", "answer_class"),
 }
 
 Groups = Sequence[Sequence[Sequence[int]]]
@@ -103,6 +106,7 @@ def view_of(groups: Groups, **fields: Any) -> StepView:
         "target": [0] * num_tokens,
         "observation_class": list(range(num_turns)),
         "key": list(range(num_trajectories)),
+        "task": [g for g, own in enumerate(groups) for _ in own],
         "answer_class": list(range(num_trajectories)),
         "demonstrated": [False] * num_trajectories,
         "greedy": [False] * num_trajectories,

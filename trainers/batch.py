@@ -209,6 +209,7 @@ def build_batch(
         demonstrated=flags([t.source == "demonstration" for t in kept]),
         greedy=flags([t.greedy for t in kept]),
         key=integers([seed_of(t.task.id, t.group, t.rollout) for t in kept]),
+        task=integers([seed_of(t.task.env, t.task.id) for t in kept]),
         observation_class=_classes([_shown(turn.observation) for t in kept for turn in t.turns]),
         answer_class=_classes([_answer(t) for t in kept]),
         components=_components(kept),

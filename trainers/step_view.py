@@ -115,6 +115,8 @@ class StepView:
     there until the advantage is known."""
     key: Tensor | None = None
     """[J] int64: what a trajectory is in its step (task, group, rollout), the same in any order of the batch."""
+    task: Tensor | None = None
+    """[J] int64: which task a trajectory is of, the same in every step of every run."""
     observation_class: Tensor | None = None
     """[U] int64: turns with the same number answered the same observation, text and images."""
     answer_class: Tensor | None = None
@@ -249,7 +251,7 @@ _LEVELS = {
         "U": "turn_position turn_place acts sequence_of_turn readable valid reward returns observation_class"
         " value_at_start value_at_end current_value_at_start turn_value_target",
         "J": "group_of_trajectory in_statistics bootstraps score success key answer_class value_after demonstrated"
-        " greedy mismatched judged",
+        " task greedy mismatched judged",
     }.items()
     for name in names.split()
 }

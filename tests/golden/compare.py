@@ -97,6 +97,7 @@ RUNNERS: Mapping[str, Callable[[Case], Iterator[Check]]] = {
     "p3o_v2_trainer_variants": preference_papers.p3o_v2_trainer_variants,
     "tgdpo_loss": preference_papers.tgdpo_loss,
     "cpl_loss": preference_papers.cpl_loss,
+    "f_dpg": preference_papers.f_dpg,
 }
 """algo -> what yields the checks of one case."""
 

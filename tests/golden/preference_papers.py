@@ -1,5 +1,6 @@
 """The golden files of papers on preferences: RPO, CoPG, P3O, TGDPO, CPL and f-DPG; a pair is a group of two."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,10 +10,12 @@ from torch import Tensor
 from agentrl.trainers.algorithm import Algorithm
 from agentrl.trainers.algorithms.copg import COPG, least_squares, regularised_reward
 from agentrl.trainers.algorithms.cpl import CPL
+from agentrl.trainers.algorithms.f_dpg import F_DPG, TargetEstimates, weighed_gradient
 from agentrl.trainers.algorithms.p3o import P3O, P3O_JOINT
 from agentrl.trainers.algorithms.rpo import RPO
 from agentrl.trainers.algorithms.tgdpo import TGDPO
 from agentrl.trainers.composition import Composition, compose
+from agentrl.trainers.parts.divergences import Divergence, distance, pseudo_reward
 from agentrl.trainers.parts.preferences import squared_error
 from agentrl.trainers.step_view import StepView
 from tests.builders import view_of
@@ -278,3 +281,61 @@ def _cpl_scores(case: Case) -> Iterator[Check]:
     yield Check(loss.item(), outputs["loss"])
     yield Check(gradient.tolist(), outputs["grad_adv"])
     yield Check(composition.metrics(view)["cpl/accuracy"], outputs["accuracy"], 1e-6)
+
+
+_DIVERGENCES: Mapping[str, Divergence] = {
+    "forward_kl": "forward-kl",
+    "reverse_kl": "reverse-kl",
+    "js": "js",
+    "tv": "tv",
+    "chi2": "chi-squared",
+    "reverse_chi2": "reverse-chi-squared",
+}
+
+
+def f_dpg(case: Case) -> Iterator[Check]:
+    yield from (_f_dpg_steps if "steps" in case else _f_dpg_exact)(case)
+
+
+def _f_dpg_exact(case: Case) -> Iterator[Check]:
+    """Over all outcomes, each as often as it is drawn."""
+    inputs, outputs, divergence = case["inputs"], case["outputs"], _DIVERGENCES[case["params"]["divergence"]]
+    target = floats(inputs["target_unnormalised"])
+    yield Check(target.sum().item(), outputs["Z"])
+    logits = floats(inputs["logits"]).requires_grad_()
+    logp = logits.log_softmax(0)
+    log_t = (logp - target.log() + target.sum().log()).detach()
+    yield Check((logp.exp() * distance(log_t, divergence)).sum().item(), outputs["divergence_value"])
+    reward = pseudo_reward(log_t, divergence)
+    yield Check(reward.tolist(), outputs["pseudo_reward_per_outcome"])
+    for name, drawn in (("on", logp.exp().detach()), ("off", floats(inputs["proposal_probs"]))):
+        loss = (drawn * weighed_gradient(logp, logp - drawn.log(), reward)).sum()
+        (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
+        yield Check(gradient.tolist(), outputs[f"{name}_policy_expected_grad"])
+        yield Check(gradient.tolist(), outputs["exact_grad_logits"])
+
+
+def _f_dpg_steps(case: Case) -> Iterator[Check]:
+    """Z is given: the estimates hold it as it would be with this batch's samples, which are as many as none."""
+    divergence, window = _DIVERGENCES[case["params"]["divergence"]], case["params"]["baseline_window_size"]
+    settings = {"divergence": divergence, "window": window, "proposal": "sampled", "beta": 1.0}
+    composition = compose(F_DPG, settings={"f-dpg": settings})
+    (state,) = composition.states().values()
+    for step in case["steps"]:
+        logp, proposal, target = (
+            floats(step[f"{n}"]) for n in ("policy_log_probs", "proposal_log_probs", "target_log_scores")
+        )
+        view = view_of([[[1]] * len(logp)], current=logp, old=logp, sampled=proposal, reference=target)
+        known = state.state_dict()
+        share = (target - proposal).exp().sum().item()
+        count = 10**6
+        z = [[0, math.log((count + len(logp)) * step["z"] - share), count]]
+        state.load_state_dict(known | {"z": z})
+        assert isinstance(state, TargetEstimates)
+        yield Check(state.baseline(), step["baseline_before"] or 0.0)
+        view = composition.advantage(view)
+        loss, gradient = differentiated(composition, view)
+        yield Check(loss.item(), step["loss"])
+        yield Check(gradient.tolist(), step["grad_policy"])
+        composition.update(view)
+        yield Check(state.baseline(), step["baseline_after"])

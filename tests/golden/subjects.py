@@ -136,5 +136,6 @@ SUBJECTS: Mapping[str, Subject] = {
     "p3o_v2_trainer_variants": Subject(algorithms=("p3o-joint",), parts=("p3o-joint", "pair-token-mean")),
     "tgdpo_loss": Subject(algorithms=("tgdpo",), parts=("tgdpo",)),
     "cpl_loss": Subject(algorithms=("cpl",), parts=("cpl",)),
+    "f_dpg": Subject(algorithms=("f-dpg",), parts=("pseudo-reward", "f-dpg")),
 }
 """`algo` of a golden file (or the name of the one that has none) -> what it holds."""
