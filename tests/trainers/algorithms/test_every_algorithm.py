@@ -22,11 +22,13 @@ from torch import Tensor
 
 from agentrl.config import TrainerConfig
 from agentrl.models.head import Probe
+from agentrl.models.value_head import ValueModel
 from agentrl.registry import load, names
 from agentrl.trainers.batch import Batch, build_batch
 from agentrl.trainers.composition import Composition, compose
 from agentrl.trainers.optimiser import Optimiser
 from agentrl.trainers.parts.chance import token_chance, trajectory_chance, turn_chance
+from agentrl.trainers.reward_updater import RewardUpdater
 from agentrl.trainers.step_view import StepView
 from agentrl.trainers.update import Updater, flat_gradient
 from agentrl.types import Completion, Observation, Outcome, Trajectory, Turn
@@ -88,6 +90,23 @@ def module() -> torch.nn.Module:
 def updater(**settings: Any) -> Updater:
     module().zero_grad()
     return Updater(module(), Optimiser(module(), TrainerConfig()), **settings)
+
+
+@cache
+def judging() -> ValueModel:
+    """The same model with a head that does not begin at 0, so that the backbone has a gradient."""
+    model = ValueModel(module())
+    with torch.no_grad():
+        model.head.weight.copy_(torch.linspace(-1, 1, model.head.weight.numel())[None])
+    return model
+
+
+def learner(composition: Composition, own: Updater) -> Updater:
+    """What learns: the policy's updater, or that of a reward model cut as it is."""
+    if "judged" not in composition.needs:
+        return own
+    how = {"micro_batch_tokens": own.micro_batch_tokens, "one_by_one": own.one_by_one, "two_passes": own.two_passes}
+    return RewardUpdater(own.module, own.optimiser, values=judging(), **how)
 
 
 def episodes(algo: str, play: Play) -> list[Trajectory]:
@@ -161,7 +180,7 @@ def remembering_once(algo: str) -> Composition:
 def gradient(algo: str, trajectories: Sequence[Trajectory], layout: str = "episode", **settings: Any) -> Tensor:
     composition, own = remembering_once(algo), updater(**settings)
     batch = prepared(composition, batch_of(algo, trajectories, layout=layout), own)
-    own.gradient(batch, composition)
+    learner(composition, own).gradient(batch, composition)
     return flat_gradient(own.module)
 
 
@@ -270,7 +289,7 @@ def test_nothing_is_ever_nan(algo: str, play: Play, changes: list[Change], singl
         played = change(played)
     composition, own = remembering_once(algo), updater()
     batch = prepared(composition, batch_of(algo, played, singleton=singleton), own)
-    update = own.gradient(batch, composition)
+    update = learner(composition, own).gradient(batch, composition)
     assert math.isfinite(update.loss)
     assert flat_gradient(own.module).isfinite().all()
     assert batch.view.advantage is None or batch.view.advantage.isfinite().all()
@@ -289,7 +308,7 @@ def test_its_state_saved_and_loaded_gives_the_same_next_steps(algo: str, plays: 
         for step, play in enumerate(plays, 2):
             own = updater()
             batch = prepared(composition, batch_of(algo, episodes(algo, play), step=step), own)
-            own.gradient(batch, composition)
+            learner(composition, own).gradient(batch, composition)
             composition.update(batch.view.with_fields(current=None, entropy=batch.view.sampled_entropy))
             found.append(flat_gradient(own.module))
     assert all(map(torch.equal, first, second))
