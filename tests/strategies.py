@@ -73,6 +73,8 @@ def views(draw: st.DrawFn, min_groups: int = 0, max_groups: int = 3) -> StepView
         sampled=old + numbers(num_tokens, -0.1, 0.1),
         current=old + numbers(num_tokens, -0.7, 0.7),
         reference=old + numbers(num_tokens, -1, 1),
+        guidance=old + numbers(num_tokens, -1, 1),
+        mismatched=numbers(len(trajectories), -2, 3).masked_fill(torch.tensor(in_statistics) < 1, torch.nan),
         entropy=numbers(num_tokens, 0, 3),
         sampled_entropy=numbers(num_tokens, 0, 3),
         bootstraps=(bootstraps := [draw(st.integers(0, 3)) == 0 for _ in trajectories]),

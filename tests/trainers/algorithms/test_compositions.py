@@ -14,6 +14,7 @@ from tests.builders import TOKEN_FIELDS, reordered, view_of
 from tests.strategies import PROBES, examples, views
 
 EVERYTHING = {"parts": {"modifiers": "+engine-correction"}, "settings": {"kl": {"coef": 0.04}}}
+SMOOTHED = {"label_smoothing": 0.1}
 VARIANTS = {
     "sft": ("sft", {}),
     "reinforce": ("reinforce", {}),
@@ -105,6 +106,14 @@ VARIANTS = {
         "epo",
         {"settings": {"epo": {"entropy_coef": 0.1, "entropy_aggregate": "trajectory-mean-of-turn-means"}}},
     ),
+    **{name: (name, {}) for name in ("dpo", "dpo-norm", "cdpo", "f-dpo", "ld-dpo", "wpo", "ipo", "slic", "robust-dpo")},
+    **{name: (name, {}) for name in ("exo", "discopop", "aot", "aot-unpaired", "nca", "bco-pair", "sppo", "apo-zero")},
+    **{name: (name, {}) for name in ("apo-down", "mpo", "kto", "apo-zero-unpaired", "bco", "simpo", "alphapo", "orpo")},
+    "cpo": ("cpo", {"settings": {"reference-free": {"loss": "ipo", "sft_coef": 0.0}}}),
+    "dpo, all pairs": ("dpo", {"parts": {"pairing": "all-pairs"}, "settings": {"preference": {"ld_alpha": 0.3}}}),
+    "aot, random pairs": ("aot", {"parts": {"pairing": "random-pairs"}}),
+    "f-dpo, alpha": ("f-dpo", {"settings": {"preference": {"f_divergence": "alpha", "loss": "exo_pair", **SMOOTHED}}}),
+    "kto, of a group": ("kto", {"settings": {"kto": {"good": "group-mean", "bad_weight": 2.0}}}),
 }
 
 
@@ -116,10 +125,14 @@ def composition_of(variant, history_from=None):
     return composition
 
 
-PIECEWISE = [variant for variant in VARIANTS if composition_of(variant).couples != "batch"]
-"""Those whose loss is a sum over turns; the others are always taken in two passes, over the whole batch."""
-ONE_AGGREGATE = [variant for variant in PIECEWISE if variant != "hpt"]
-"""Those whose terms are weighed over all that carries loss; hpt's are means of their own, of pieces of the batch."""
+PIECEWISE = [variant for variant in VARIANTS if composition_of(variant).couples in ("token", "turn")]
+"""Those whose loss is a sum over turns."""
+GROUPWISE = [variant for variant in VARIANTS if composition_of(variant).couples == "group"]
+"""Those whose loss is a sum over groups; what is left is always taken in two passes, over the whole batch."""
+OF_PIECES = ("hpt", "mpo", "orpo", "kto", "kto, of a group")
+"""Those with means of their own: of demonstrations, of what is chosen, of replies to other prompts."""
+ONE_AGGREGATE = [variant for variant in (*PIECEWISE, *GROUPWISE) if variant not in OF_PIECES]
+"""Those whose terms are weighed over all that carries loss."""
 
 
 def loss_and_gradients(composition, view, weigh=None):
@@ -152,18 +165,23 @@ def test_the_order_of_turns_and_trajectories_changes_nothing(variant, view, orde
 @examples(12)
 @given(view=views(), num_cuts=st.integers(1, 4), data=st.data())
 def test_the_gradient_does_not_depend_on_the_cut(variant, view, num_cuts, data):
-    """Pieces of whole trajectories, weighed by the whole batch, give the loss and gradient of the whole."""
+    """Pieces of whole trajectories, or groups, weighed by the whole batch, give the loss and gradient of the whole."""
     composition = composition_of(variant, view)
     view = composition.advantage(view)
     loss, gradients, _ = loss_and_gradients(composition, view)
     piece_of = torch.tensor([data.draw(st.integers(0, num_cuts - 1)) for _ in range(view.num_trajectories)]).long()
+    if composition.couples == "group":
+        piece_of = piece_of[view.group_of_trajectory] if len(piece_of) else piece_of
     total, assembled = 0.0, [torch.zeros_like(g) for g in gradients]
     for number in range(num_cuts):
         kept = (piece_of == number).nonzero()[:, 0]
         rows = {
             "token": torch.isin(view.trajectory_of_token, kept),
             "turn": torch.isin(view.trajectory_of_turn, kept),
+            "trajectory": piece_of == number,
         }
+        if view.pairs is not None:
+            rows["pair"] = (piece_of == number)[view.pairs[:, 0]]
 
         def weigh(term, rows=rows):
             return composition.weights(view, term.level, term.aggregate)[rows[term.level]]
@@ -194,6 +212,22 @@ def test_one_pass_may_know_the_current_numbers_of_one_turn_alone(variant, view):
             torch.testing.assert_close(gradient[own], of_turn[own], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("variant", GROUPWISE)
+@examples(12)
+@given(view=views())
+def test_one_pass_may_know_the_current_numbers_of_one_group_alone(variant, view):
+    """The same of groups, for what compares their members."""
+    composition = composition_of(variant, view)
+    view = composition.advantage(view)
+    _, gradients, _ = loss_and_gradients(composition, view)
+    for group in range(min(view.num_groups, 3)):
+        own = view.group_of_trajectory[view.trajectory_of_token] == group
+        wrong = {name: torch.where(own, getattr(view, name), torch.zeros(())) for name in ("current", "entropy")}
+        _, alone, _ = loss_and_gradients(composition, view.with_fields(**wrong))
+        for gradient, of_group in zip(gradients, alone, strict=True):
+            torch.testing.assert_close(gradient[own], of_group[own], rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @examples(12)
 @given(view=views())
@@ -215,6 +249,7 @@ def test_what_carries_no_loss_has_no_gradient_and_nothing_is_ever_nan(variant, v
 def test_an_empty_batch_has_loss_zero(variant, groups):
     num_turns, num_trajectories = (1, 1) if groups else (0, 0)
     values = {"value_at_start": [0.0] * num_turns, "value_after": [0.0] * num_trajectories}
+    values["mismatched"] = [0.0] * num_trajectories
     read = {name: torch.zeros(0).double() for name in PROBES}
     empty = view_of(groups, **{name: [] for name in TOKEN_FIELDS}, **values)
     empty = empty.with_fields(probes=read, sampled_probes=read)
@@ -224,11 +259,16 @@ def test_an_empty_batch_has_loss_zero(variant, groups):
     assert set(terms.values()) == {0.0}
 
 
-NO_POLICY_GRADIENT = {"sft": "it has no advantage", "clip-cov": "some tokens have no gradient"}
-"""Algorithms whose loss is another one on what was just sampled, and why."""
+NO_POLICY_GRADIENT = {"clip-cov": "some tokens have no gradient"}
+"""Algorithms with an advantage whose loss is another one on what was just sampled, and why."""
+POLICY_GRADIENTS = [
+    name
+    for name in TABLES["algorithm"]
+    if name not in NO_POLICY_GRADIENT and load("algorithm", name).advantage is not None
+]
 
 
-@pytest.mark.parametrize("algo", [name for name in TABLES["algorithm"] if name not in NO_POLICY_GRADIENT])
+@pytest.mark.parametrize("algo", POLICY_GRADIENTS)
 @examples(12)
 @given(view=views())
 def test_on_what_was_just_sampled_the_surrogate_is_the_policy_gradient(algo, view):
