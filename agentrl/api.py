@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from agentrl.config import RunConfig, resolve
+from agentrl.data_world import world_layer
 from agentrl.errors import ConfigError, RunDirectoryError, nearest
 from agentrl.interruption import hand_over
+from agentrl.logged_groups import WORLD
 from agentrl.models.defaults import is_model, model_defaults, model_of_run, run_defaults
 from agentrl.own_reward import learning_from_reward, reward_of
 from agentrl.registry import load, names
@@ -250,7 +252,8 @@ def resolve_layers(*layers: Mapping[str, Any]) -> RunConfig:
     """The configuration: default < the model's own < layers, later ones win.
 
     A run directory as the model's name stands for its best checkpoint. The model's own: `agentrl.json` beside its
-    weights; of a checkpoint in a run directory also the run's world, memory and format.
+    weights; of a checkpoint in a run directory also the run's world, memory and format. Where no layer names a world,
+    `data` do: a run's data its world, rows of preferences that of their prompts.
     Raises ConfigError, DataError, RunDirectoryError.
     """
     asked = resolve(*layers)
@@ -260,10 +263,20 @@ def resolve_layers(*layers: Mapping[str, Any]) -> RunConfig:
         asked = resolve(*layers)
     trained = run_defaults(Path(asked.model.name))
     given = [layer["env"] for layer in layers if "env" in layer]
-    if given and given[-1] != trained.get("env"):
+    logged = _logged(asked, layers) if asked.data and (not given or given[-1] == WORLD) else {}
+    named = given[-1] if given else logged.get("env")
+    if named and named != trained.get("env"):
         trained = {name: value for name, value in trained.items() if name not in ("env", "env_settings")}
-    env = asked.env if given else trained.get("env", asked.env)
-    return resolve(model_defaults(asked.model.name, env), trained, *layers)
+    env = asked.env if given else logged.get("env", trained.get("env", asked.env))
+    own = merge(model_defaults(asked.model.name, env), trained)
+    return resolve({key: own[key] for key in own if key == "rollout" or key not in logged}, logged, *layers)
+
+
+def _logged(asked: RunConfig, layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the data say of world, memory and format, without what the layers name themselves."""
+    layer = world_layer(asked.data, asked)
+    named = [name for name in ("memory", "format") if any(name in one for one in layers)]
+    return {key: value for key, value in layer.items() if key.removesuffix("_settings") not in named}
 
 
 def flag_layer(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,6 +112,7 @@ def _turns(example: Example, renderer: Any) -> list[list[Turn]]:
     for answer in example.answers:
         tokeniser, seen = copy.copy(opened), prompt_of(example).observation
         said, turns = list(messages), list[Turn]()
+        assert not isinstance(answer.said, str)
         for role, text in answer.said:
             if role == "assistant" and not turns:
                 ids = tokeniser.reply(first, text) if renderer is not None else first

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from agentrl.models.chat_template import RAW
 from agentrl.prompts.conversation import admissible_text, conversation, sections, tools_text, written
 from agentrl.types import Message, Observation, Reply, View
 
@@ -12,6 +13,8 @@ class BareActionConfig:
 
     show_admissible: bool = False
     """List the world's admissible actions under every observation."""
+    raw: bool = False
+    """No chat template: what was seen and said is one text, letter for letter, which the reply goes on with."""
 
 
 class BareAction:
@@ -25,15 +28,22 @@ class BareAction:
 
     def messages(self, view: View) -> list[Message]:
         """The view as messages; instructions and tools are the system message."""
+        if self.config.raw:
+            return [{"role": RAW, "content": self._raw(view)}]
         return conversation(view, sections(view.instructions, tools_text(view.tools)), self._shown)
+
+    def _raw(self, view: View) -> str:
+        head = sections(view.instructions, tools_text(view.tools), view.question)
+        said = [text for e in view.exchanges for text in (self._shown(e.observation, False), e.reply or e.action)]
+        return sections(head, "".join([*said, self._shown(view.observation, True)]))
 
     def _shown(self, observation: Observation, newest: bool) -> str:
         return sections(observation.text, admissible_text(observation) if self.config.show_admissible else "")
 
     def parse(self, text: str, view: View) -> Reply:
-        """The reply itself."""
+        """The reply itself; of a raw text with the blanks at its ends."""
         action = text.strip()
-        return Reply(action, readable=bool(action))
+        return Reply(text if self.config.raw and action else action, readable=bool(action))
 
     def candidates(self, view: View) -> tuple[str, ...] | None:
         """What the reply may be, for constrained sampling: the admissible actions, where the world tells them."""

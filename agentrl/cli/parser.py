@@ -68,7 +68,11 @@ def add_settings(parser: argparse.ArgumentParser, *, training: bool) -> None:
     group.add_argument("--format", metavar="NAME", help="how a view becomes messages and a reply an action")
     group.add_argument("--seed", type=whole_number(), help="everything random follows from it")
     group.add_argument("--threads", type=whole_number(), help="CPU threads of the model; 0: one a core")
-    group.add_argument("--data", metavar="FOLDER", help="the world's own data, as env_settings.data")
+    group.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="what to learn from (docs/data.md); with --env the world's own data, as env_settings.data",
+    )
     group.add_argument(
         "--data-less", action="store_true", help="the world's generated tasks, whatever data is installed"
     )
@@ -103,9 +107,10 @@ def add_reward(parser: argparse.ArgumentParser) -> None:
 def settings_layers(args: argparse.Namespace, names: Sequence[str]) -> list[dict[str, Any]]:
     """The layers of a command line: file, --set, flags. names: the flags among `agentrl.api.FLAGS` to read."""
     from agentrl.api import flag_layer, set_layer
+    from agentrl.data_world import flag_layers
     from agentrl.run_directory import read_yaml
 
-    layers = []
+    layers: list[dict[str, Any]] = []
     if args.config:
         layers.append(read_yaml(args.config))
     layers.append(set_layer(args.sets))
@@ -113,7 +118,7 @@ def settings_layers(args: argparse.Namespace, names: Sequence[str]) -> list[dict
     if args.data and args.data_less:
         raise ConfigError("--data and --data-less exclude each other")
     if args.data:
-        layers.append({"env_settings": {"data": args.data}})
+        layers = flag_layers(args.data, layers)
     if args.data_less:
         layers.append({"env_settings": {"data": "generated"}})
     if args.unsafe_local_exec:

@@ -11,6 +11,8 @@ from agentrl.types import Message
 PINNED_DAY = datetime.date(2026, 1, 1)
 """Templates that write today's date write this one: the same prompt at midnight, and when a run is repeated."""
 
+RAW = "raw"
+"""Role of the one message of a prompt that no template writes."""
 QUESTION, ANSWER, FOLLOWING, RULES = "Probe question.", "Probe answer.", "Probe following.", "Probe rules."
 
 
@@ -82,9 +84,12 @@ class ChatTemplate:
     ) -> str:
         """The template's text for the messages, with the head of the assistant's next message where `generate`.
 
-        A template that refuses a reply for the control tokens in it is given the reply without them.
+        A template that refuses a reply for the control tokens in it is given the reply without them. A raw message
+        (`RAW`) stands for itself, behind what the tokenizer puts in front of a text.
         Raises PolicyFailure where the template refuses the conversation all the same.
         """
+        if messages[0]["role"] == RAW:
+            return self._beginning() + plain_text(messages[0]["content"])
         try:
             return self._apply(messages, tools, generate)
         except Exception as first:
@@ -96,6 +101,12 @@ class ChatTemplate:
                 return self._apply(cleaned, tools, generate)
             except Exception:
                 raise PolicyFailure(f"chat template: {type(first).__name__}: {first}") from first
+
+    def _beginning(self) -> str:
+        """The tokenizer's BOS, where it writes one."""
+        ids = self._tokenizer("a", verbose=False)["input_ids"]
+        bos = getattr(self._tokenizer, "bos_token", None)
+        return str(bos) if bos and ids[0] == self._tokenizer.bos_token_id else ""
 
     def _apply(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] | None, generate: bool) -> str:
         text = self._tokenizer.apply_chat_template(

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -73,12 +74,13 @@ class Model:
         return _load_module(self.name, dtype=self.dtype, trust=self.trust_remote_code).to(self.device)
 
 
-def load_model(config: ModelConfig, env: str = "", seed: int = 0) -> Model:
+def load_model(config: ModelConfig, env: str = "", seed: int = 0, world_config: Any = None) -> Model:
     """The model that the configuration names, on its device, without dropout, in evaluation mode.
 
     env: name of the environment, which picks the packaged model where `config.name` is `tiny`; `tiny-random` is the
     same architecture before it has learned anything, with the vocabulary that the environment offers.
-    seed: of what begins at random, which is an adapter.
+    seed: of what begins at random, which is an adapter.   world_config: of that environment, whose vocabulary may
+    follow from it.
     Raises DataError for what is missing, damaged or incomplete, ConfigError for a model whose logits are not its head
     applied to its hidden states, MissingDependency for an adapter without peft.
     """
@@ -88,7 +90,7 @@ def load_model(config: ModelConfig, env: str = "", seed: int = 0) -> Model:
     dtype = _dtype(config.dtype, device)
     if config.name == "tiny-random":
         source, processor = "", None
-        module, tokenizer = _random_tiny(env)
+        module, tokenizer = _random_tiny(env, world_config)
         module = keep_double(module.to(device, dtype))
     else:
         source = _source(config.name, env)
@@ -120,13 +122,14 @@ def saved_weights(folder: Path, model: Model) -> dict[str, Tensor]:
     return dict(_load_module(str(folder), dtype=model.dtype, trust=model.trust_remote_code).named_parameters())
 
 
-def _random_tiny(env: str, seed: int = 0) -> tuple[nn.Module, Any]:
+def _random_tiny(env: str, world_config: Any = None, seed: int = 0) -> tuple[nn.Module, Any]:
     from agentrl.models.tiny.build import random_tiny
 
     world = load("env", env)
     if not hasattr(world, "vocabulary"):
         raise ConfigError(f"environment {env!r} offers no vocabulary, so a tiny model cannot be made for it; name one")
-    words = world.vocabulary()
+    of_config = "config" in inspect.signature(world.vocabulary).parameters
+    words = world.vocabulary(world_config) if of_config else world.vocabulary()
     return random_tiny(words.phrases, words.words, seed, entities=words.entities, dropped=words.dropped)
 
 

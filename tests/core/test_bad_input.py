@@ -98,7 +98,7 @@ def told(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         ("--resume .", "cannot read ./config.yaml: No such file or directory"),
         ("--resume nowhere", "cannot read nowhere/config.yaml: No such file or directory"),
         ("--set data=nowhere", "data is for those that learn from others', as sft"),
-        ("--algo sft --set data=nowhere", "data: nowhere is not there; name a run directory"),
+        ("--algo sft --set data=nowhere", "data: there is no file or folder nowhere"),
     ],
 )
 def test_bad_words_are_one_line(words: str, message: str, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
