@@ -63,7 +63,7 @@ class JudgeConfig:
     prompt: str = PROMPT
     """What the judge is asked: {task}, {transcript} and {answer} stand for the episode's, {lowest} and {highest} for
     the scale's ends."""
-    pattern: str = r"[Ss]core\W{0,8}(-?\d+(?:\.\d+)?)"
+    pattern: str = r"[Ss]core[^\w-]{0,8}(-?\d+(?:\.\d+)?)"
     """A regular expression whose first group is the score; its last match counts."""
     lowest: float = 1.0
     """Of the scale."""
@@ -157,6 +157,10 @@ class JudgeReward:
             self._room = loop, asyncio.Semaphore(self._config.concurrency)
         async with self._room[1]:
             return judged(trajectory, await self._asked(trajectory))
+
+    async def close(self) -> None:
+        """Close the connections of the running event loop; the next call opens new ones."""
+        await self._policy.close()
 
     async def _asked(self, trajectory: Trajectory) -> float:
         said = ""

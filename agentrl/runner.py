@@ -139,7 +139,10 @@ class Runner:
             return thread.submit(asyncio.run, self.run(jobs)).result()
 
     async def close(self) -> None:
-        """End the workers. The runner can be used again, with new ones."""
+        """End the workers, and what the reward holds open. The runner can be used again, with new ones."""
+        closing = getattr(self._stage.reward, "close", None)
+        if inspect.iscoroutinefunction(closing):
+            await closing()
         if self._own_host:
             await self.host.close()
 

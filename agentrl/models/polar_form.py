@@ -120,7 +120,8 @@ class PolarWriter:
     def __post_init__(self) -> None:
         for name in ("separator", "end"):
             token = getattr(self.form, name)
-            if self._encode(token) != [self.tokenizer.convert_tokens_to_ids(token)]:
+            ids = self._encode(token)
+            if len(ids) != 1 or self.tokenizer.convert_ids_to_tokens(ids) != [token]:
                 raise ConfigError(
                     f"polar.{name} is {token!r}, which is no token of this model; name one that ordinary text does "
                     f"not hold, as one of {', '.join(map(repr, self.tokenizer.all_special_tokens[:6]))}"
