@@ -156,7 +156,9 @@ def _joined(items: Sequence[Any], where: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    return "null" if value is None else f"a {type(value).__name__}"
+    """What a value is, in JSON's words."""
+    names = {"NoneType": "null", "bool": "true or false", "int": "a number", "float": "a number", "str": "a text"}
+    return {**names, "list": "a list", "dict": "an object"}.get(type(value).__name__, f"a {type(value).__name__}")
 
 
 def _ordered(said: Sequence[Said], start: int, name: str) -> None:

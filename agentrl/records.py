@@ -124,7 +124,8 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
         data = path.read_bytes()
         if not data:
             raise EOFError("it is empty")
-        lines = gzip.decompress(data).decode().split("\n")
+        packed = path.suffix == ".gz" or data[:2] == b"\x1f\x8b"
+        lines = (gzip.decompress(data) if packed else data).decode().split("\n")
     except FileNotFoundError as error:
         raise DataError(f"there is no file {path}") from error
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:

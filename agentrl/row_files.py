@@ -91,7 +91,7 @@ def _of_line(place: str, line: bytes, shown: str) -> Row:
     except UnicodeDecodeError:
         return Row(place, {}, "is no UTF-8; save the file as UTF-8")
     except json.JSONDecodeError as error:
-        return Row(place, {}, f"is no JSON ({error.msg} at column {error.colno}); each line must be one object")
+        return Row(place, {}, f"is no JSON ({error.msg.removesuffix(' at')} at column {error.colno}); each line must be one object")
     except (ValueError, RecursionError) as error:
         return Row(place, {}, f"is no JSON ({error}); each line must be one object")
 

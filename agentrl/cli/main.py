@@ -17,6 +17,7 @@ VERBS = {
     "play": "play a world in the terminal, yourself or any policy",
     "list": "what there is: envs, algos, parts, memories, formats, policies, curricula, verifiers",
     "tasks": "the splits of a world, their tasks and hashes",
+    "data": "check a file of preferences or episodes: its format, its lengths, what is wrong in which line",
     "explain": "what an algorithm, a part, a memory, a format or a world is, with its settings",
     "export": "a run's or a checkpoint's model as a Hugging Face folder; its trajectories as JSON lines",
     "doctor": "what is installed here, what is missing, and the command that installs it",

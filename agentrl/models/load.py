@@ -114,6 +114,21 @@ def load_model(config: ModelConfig, env: str = "", seed: int = 0, world_config: 
     )
 
 
+def load_renderer(name: str, env: str = "", world_config: Any = None, *, trust: bool = False) -> Any:
+    """The renderer of a model, without its weights.   The rest as in `load_model`."""
+    from agentrl.models.renderer import Renderer
+
+    if name == "tiny-random":
+        from agentrl.models.tiny.build import build_tokenizer
+
+        return Renderer(build_tokenizer(_vocabulary(env, world_config)))
+    from transformers import AutoTokenizer
+
+    source = _source(name, env)
+    with _readable(source):
+        return Renderer(_fetch(AutoTokenizer.from_pretrained, source, trust_remote_code=trust))
+
+
 def saved_weights(folder: Path, model: Model) -> dict[str, Tensor]:
     """The weights in a model's folder, under the names that they have in memory: some architectures save others.
 
@@ -125,12 +140,16 @@ def saved_weights(folder: Path, model: Model) -> dict[str, Tensor]:
 def _random_tiny(env: str, world_config: Any = None, seed: int = 0) -> tuple[nn.Module, Any]:
     from agentrl.models.tiny.build import random_tiny
 
+    words = _vocabulary(env, world_config)
+    return random_tiny(words.phrases, words.words, seed, entities=words.entities, dropped=words.dropped)
+
+
+def _vocabulary(env: str, world_config: Any) -> Any:
     world = load("env", env)
     if not hasattr(world, "vocabulary"):
         raise ConfigError(f"environment {env!r} offers no vocabulary, so a tiny model cannot be made for it; name one")
     of_config = "config" in inspect.signature(world.vocabulary).parameters
-    words = world.vocabulary(world_config) if of_config else world.vocabulary()
-    return random_tiny(words.phrases, words.words, seed, entities=words.entities, dropped=words.dropped)
+    return world.vocabulary(world_config) if of_config else world.vocabulary()
 
 
 def output_head(module: nn.Module) -> tuple[Tensor, Tensor | None]:
@@ -305,4 +324,4 @@ def _load_tokenizer(source: str, module: nn.Module, *, trust: bool) -> tuple[Any
     return tokenizer, processor
 
 
-__all__ = ["Model", "check_head", "load_model", "output_head", "quiet", "save_model", "saved_weights"]
+__all__ = ["Model", "check_head", "load_model", "load_renderer", "output_head", "quiet", "save_model", "saved_weights"]
