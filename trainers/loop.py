@@ -405,7 +405,7 @@ class Trainer:
 
         By held-out preferences too, where the data has such; by these alone where nothing can be played.
         """
-        by_pairs = self._judge_held() if self.held else None
+        by_pairs = await self._judge_held() if self.held else None
         if self.panel:
             verdict = await judge(self._play, self.ranks, self.panel, self.config.validation, final=final)
             verdict.record.update((by_pairs.record if by_pairs is not None else {}) | verdict.record)
@@ -422,9 +422,10 @@ class Trainer:
                 write_trajectories(path, verdict.sampled)
         return verdict.tallies
 
-    def _judge_held(self) -> Verdict:
+    async def _judge_held(self) -> Verdict:
         """By preferences that are not learned from."""
-        batch = self._built([trajectory for group in self.held for trajectory in group])
+        held = [trajectory for group in self.held for trajectory in group]
+        batch = self._built(await self.composition.rewrite(held, self.rehearsal))
         seen = self.frozen.seen(batch, self.composition.needs - {"mismatched"})
         return judge_pairs(batch.with_view(seen), self.updater, self.composition)
 
