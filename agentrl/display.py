@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from rich.console import Console, Group, RenderableType
@@ -20,6 +21,7 @@ from agentrl.statistics import TOTAL, Tally
 SHOWN: tuple[tuple[str, tuple[str, ...], Callable[[float], str]], ...] = (
     ("success", ("success",), lambda v: f"{100 * v:.1f} %"),
     ("reward", ("reward",), lambda v: f"{v:.3f}"),
+    ("pairs in order", ("pair_accuracy", "accuracy"), lambda v: f"{100 * v:.1f} %"),
     ("entropy", ("entropy",), lambda v: f"{v:.3f}"),
     ("KL", ("kl/from_reference", "ppo/kl_from_old", "kl"), lambda v: f"{v:.2g}"),
     ("loss", ("loss",), lambda v: f"{v:.3g}"),
@@ -53,7 +55,9 @@ def summary_rows(
 def what_next(run_dir: str | os.PathLike[str], env: str, checkpoint: str | os.PathLike[str] | None) -> list[str]:
     """The lines under the final table: where the run is, and how to play, judge and continue it."""
     lines = [f"Run directory: {os.fspath(run_dir)}"]
-    if checkpoint is not None:
+    if checkpoint is not None and (Path(checkpoint) / "reward_model.json").is_file():
+        lines.append(f"Learn from it: agentrl train --env ENV --algo grpo --reward model:{os.fspath(run_dir)}")
+    elif checkpoint is not None:
         lines.append(f"Watch it play: agentrl play --env {env} --policy {os.fspath(checkpoint)}")
         lines.append(f"Judge it:      agentrl eval --env {env} --policy {os.fspath(checkpoint)}")
     return [*lines, f"Continue it:   agentrl train --resume {os.fspath(run_dir)}"]
