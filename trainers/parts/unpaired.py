@@ -53,7 +53,7 @@ def good_trajectories(view: StepView, config: UnpairedConfig) -> Tensor:
 
 
 def unpaired_term(view: StepView, config: UnpairedConfig, loss: Callable[[Tensor, Tensor], Tensor]) -> Term:
-    """Each trajectory's loss(reward, good), weighed by its class.   loss: ([J] reward, [J] bool) -> [J]."""
+    """Each trajectory's loss, weighed by its class.   loss: [J] rewards, [J] bool which are good -> [J]."""
     good = good_trajectories(view, config)
     values = loss(config.beta * log_ratio(view), good)
     weight = config.good_weight * good.to(values) + config.bad_weight * (~good).to(values)
