@@ -24,9 +24,10 @@ from agentrl.demonstrations import demonstrations
 from agentrl.display import Display, Silent, summary_rows, what_next
 from agentrl.errors import DataError
 from agentrl.event_log import EventLog
-from agentrl.foreign import drawn, read_episodes, tokenised
+from agentrl.foreign import drawn
 from agentrl.hardware import usable_cores
 from agentrl.interruption import cancelled_by_ctrl_c, leave_at_the_next
+from agentrl.logged_data import read_data
 from agentrl.models.forward import packs_without_leaks
 from agentrl.models.head import Probe
 from agentrl.models.load import Model, load_model, output_head
@@ -91,7 +92,7 @@ class Trainer:
         self.tasks = self.world.tasks(config.train_split, self.world_config)
         refuse_without_help(self.composition, self.world, self.tasks)
         self.panel = panel_of(self.world, self.world_config, config.validation)
-        self.model = model or load_model(config.model, config.env, seed_of(config.seed, "model"))
+        self.model = model or load_model(config.model, config.env, seed_of(config.seed, "model"), self.world_config)
         self.model.defaults = merge(self.model.defaults, spoken_to(config))
         if not config.threads and sum(p.numel() for p in self.model.module.parameters()) < SMALL:
             torch.set_num_threads(1)
@@ -213,21 +214,28 @@ class Trainer:
         return [t for t in played if t is not None]
 
     def _data(self) -> list[Trajectory]:
-        """The episodes that `data` names, tokenised once for this model; empty where it names none."""
+        """What `data` names, tokenised once for this model; empty where it names nothing."""
         if not self.config.data:
             return []
-        episodes = read_episodes(self.config.data)
+        found = read_data(
+            self.config.data,
+            memory=self.memory,
+            format=self.format,
+            renderer=self.model.renderer,
+            briefs=briefs_of(self.world, self.world_config),
+            settings=self.config.data_settings,
+            note=self.display.note,
+        )
         envs, judged = {task.env for task in self.tasks}, {task.id for task in self.panel}
-        other = next((t.task.env for t in episodes if t.task.env not in envs), None)
+        other = next((t.task.env for t in found if t.task.env not in envs), None)
         if other is not None:
             raise DataError(
                 f"data: {self.config.data} holds episodes of {other!r}, but this run is on {self.config.env!r}"
             )
-        seen = len({t.task.id for t in episodes} & judged)
-        if seen:
+        seen = len({t.task.id for t in found} & judged)
+        if seen and "demonstrations" in self.composition.needs:
             self.display.note(f"{seen} tasks that are learned from are judged on too: validation will look too good")
-        briefs = briefs_of(self.world, self.world_config)
-        return tokenised(episodes, self.memory, self.format, self.model.renderer, briefs)
+        return found
 
     def _demonstrations(self) -> list[Trajectory]:
         num, pool = self.config.rollout.tasks_per_step, self.config.demonstrations

@@ -5,7 +5,7 @@ from typing import Any
 from agentrl.config import RunConfig
 from agentrl.contradictions import refuse_for_run
 from agentrl.errors import ConfigError
-from agentrl.foreign import trajectory_files
+from agentrl.logged_data import data_files
 from agentrl.settings import require, to_mapping
 from agentrl.trainers.composition import Composition
 
@@ -16,7 +16,7 @@ def check_before_loading(config: RunConfig, composition: Composition) -> None:
     refuse_for_run(config, composition.parts)
     if "demonstrations" in composition.needs:
         if config.data:
-            trajectory_files(config.data)
+            data_files(config.data)
             require(not config.demonstrations, "data and demonstrations exclude each other; give one of them")
         return
     require(
@@ -32,7 +32,7 @@ def check_before_loading(config: RunConfig, composition: Composition) -> None:
         else f"guidance is {config.guidance!r}, and no part of algorithm {config.algo!r} reads such a model",
     )
     if config.data:
-        trajectory_files(config.data)
+        data_files(config.data)
         return
     if rollout.top_p < 1 or rollout.top_k:
         raise ConfigError(
