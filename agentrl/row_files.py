@@ -87,11 +87,12 @@ def _skip_line(stream: IO[bytes], line: bytes) -> None:
 
 def _of_line(place: str, line: bytes, shown: str) -> Row:
     try:
-        return _checked(place, _parsed(line.decode("utf-8-sig")), shown)
+        return _checked(place, _parsed(line.decode("utf-8-sig").rstrip("\r\n")), shown)
     except UnicodeDecodeError:
         return Row(place, {}, "is no UTF-8; save the file as UTF-8")
     except json.JSONDecodeError as error:
-        return Row(place, {}, f"is no JSON ({error.msg.removesuffix(' at')} at column {error.colno}); each line must be one object")
+        what = error.msg.removesuffix(" at")
+        return Row(place, {}, f"is no JSON ({what} at column {error.colno}); each line must be one object")
     except (ValueError, RecursionError) as error:
         return Row(place, {}, f"is no JSON ({error}); each line must be one object")
 

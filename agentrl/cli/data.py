@@ -91,4 +91,5 @@ def _problems(facts: "Facts") -> list[str]:
         return []
     more = facts.num_problems - len(facts.problems)
     head = f"{facts.num_problems} {'row is' if facts.num_problems == 1 else 'rows are'} not as they should be:"
-    return ["", head, *(f"  {text.removeprefix('data: ')}" for text in facts.problems), *([f"  ... and {more} more"] if more else [])]
+    told = [f"  {text.removeprefix('data: ')}" for text in facts.problems]
+    return ["", head, *told, *([f"  ... and {more} more"] if more else [])]
