@@ -181,7 +181,8 @@ def pair_numbers(view: StepView, tail: float = 1.0) -> PairNumbers:
         reference = weighed_sides(view.reference.detach()[own], trajectory, place, pairs, tail)
     tokens = count_by(trajectory, view.num_trajectories).clamp(min=1).to(logp)[pairs]
     weight = logp.new_ones(len(pairs)) if view.pair_weight is None else view.pair_weight.to(logp)
-    return PairNumbers(*logp.unbind(1), *reference.unbind(1), *tokens.unbind(1), weight)
+    (chosen, rejected), (of_chosen, of_rejected) = logp.unbind(1), reference.unbind(1)
+    return PairNumbers(chosen, rejected, of_chosen, of_rejected, tokens[:, 0], tokens[:, 1], weight)
 
 
 def scored_pairs(view: StepView, config: PreferenceConfig) -> Scored:
