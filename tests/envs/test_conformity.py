@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,7 @@ SETTINGS = [
         },
     ),
     ("scienceworld", {**SCIENCE, "num_train": 2, "num_valid": 1}),
+    ("prompts", {"data": str(Path(__file__).parent / "data" / "prompts.jsonl"), "held_out": 0.4}),
 ]
 """Every world, with settings that change what its episodes are; light ones, since 20 tasks a split are played."""
 SLOW = [
@@ -48,7 +50,9 @@ SLOW = [
 ]
 HEADINGS = ("Sees", "May do", "Is paid", "Ends", "Chance", "Splits")
 WORLDS = {name: registry.load("env", name) for name, _ in SETTINGS}
-SINGLE_TURN = [WORLDS["rlvr"]]
+SINGLE_TURN = [WORLDS["rlvr"], WORLDS["prompts"]]
+UNJUDGED = [WORLDS["prompts"]]
+"""No episode is a success: what a reply is worth is said elsewhere."""
 
 
 def label(value):
@@ -70,7 +74,9 @@ def solved(world, config, tasks):
         _, results, outcome = play(env, task, world.solution(task))
         assert results[-1].terminated and not results[-1].truncated, task.id
         assert all(result.valid for result in results), task.id
-        assert outcome.success and outcome.score == 1.0 == sum(result.reward for result in results), task.id
+        worth = float(world not in UNJUDGED)
+        assert outcome.success == bool(worth), task.id
+        assert outcome.score == worth == sum(result.reward for result in results), task.id
     close(env)
 
 
@@ -84,7 +90,7 @@ def test_a_world_says_what_it_is(world):
         assert re.search(rf"^{heading}\s", world.__doc__, re.MULTILINE), heading
     assert world.VALIDATION in world.SPLITS and world.REPEATS
     assert set(field_help(world.Config)) == set(world.Config.__dataclass_fields__)
-    assert world.instructions(world.Config()).strip()
+    assert world.instructions(world.Config()).strip() or hasattr(world, "brief"), "its tasks differ in what is told"
     assert world.tools(world.Config()) is None or isinstance(world.tools(world.Config()), list)
 
 
@@ -128,7 +134,7 @@ def test_an_unreadable_action_costs_a_turn_and_nothing_else(settled, action):
     task = world.tasks(world.VALIDATION, config)[1]
     env = world.Env(config)
     _, results, outcome = play(env, task, [action])
-    assert not results[0].valid and results[0].reward == 0
+    assert results[0].valid is (world in UNJUDGED and bool(action.strip())) and results[0].reward == 0
     assert not results[0].truncated and not outcome.success
     assert results[0].terminated is (world in SINGLE_TURN), "the turn is all there is"
     if world not in SINGLE_TURN:
