@@ -122,9 +122,9 @@ def load_renderer(name: str, env: str = "", world_config: Any = None, *, trust: 
         from agentrl.models.tiny.build import build_tokenizer
 
         return Renderer(build_tokenizer(_vocabulary(env, world_config)))
+    source = _source(name, env)
     from transformers import AutoTokenizer
 
-    source = _source(name, env)
     with _readable(source):
         return Renderer(_fetch(AutoTokenizer.from_pretrained, source, trust_remote_code=trust))
 
