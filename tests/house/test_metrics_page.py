@@ -1,5 +1,7 @@
 """docs/metrics.md explains every metric that a run logs, and no other."""
 
+import json
+
 import pytest
 
 from tests.house.metrics import explained, never_logged, unexplained
@@ -55,6 +57,9 @@ COMPOSITIONS = {
         "trainer": {"steps": 2, "minibatches": 2},
     },
 }
+ON_DATA = {"reward-model": {"algo": "reward-model"}}
+"""Compositions that learn from a file of preferences, each with its prompts as the world."""
+ROWS = [{"prompt": f"think of {n}", "chosen": f" ask {n}", "rejected": " give up"} for n in (1, 2, 3)] * 2
 NOT_IN_A_HEALTHY_RUN = ["skipped_updates"]
 
 
@@ -62,6 +67,7 @@ NOT_IN_A_HEALTHY_RUN = ["skipped_updates"]
 def runs(tmp_path_factory):
     """The metrics.jsonl of toy runs: two steps each, a random model, the smallest world."""
     from agentrl.config import resolve
+    from agentrl.model_reward import judged
     from agentrl.run_directory import RunDirectory
     from agentrl.trainers.loop import train
     from tests.models import tiny_model
@@ -81,12 +87,18 @@ def runs(tmp_path_factory):
         "validation": {"num_tasks": 2, "every": 1},
         "threads": 1,
     }
-    files = []
-    for name, composition in COMPOSITIONS.items():
-        config = resolve(base, composition, {"run_dir": str(tmp_path_factory.mktemp("runs") / name)})
+    folder, files = tmp_path_factory.mktemp("runs"), []
+    data = folder / "pairs.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    prompts = {"env": "prompts", "env_settings": {"data": str(data)}, "data": str(data), **SHORT}
+    layers = {name: (base, composition) for name, composition in COMPOSITIONS.items()}
+    layers |= {name: (prompts, composition) for name, composition in ON_DATA.items()}
+    for name, own in layers.items():
+        config = resolve(*own, {"run_dir": str(folder / name)})
         words = ["ask", "1", "2", "3", "give", "up", "I", "think", "of", "a", "number", "Higher.", "Lower.", "Yes."]
         with RunDirectory.create(config) as run:
-            train(config, run_dir=run, model=tiny_model(words))
+            reward = (lambda trajectory: judged(trajectory, 0.5)) if name == "rloo" else None
+            train(config, run_dir=run, model=tiny_model(words), reward=reward)
         files.append(run.metrics_file)
     return files
 
