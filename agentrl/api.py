@@ -263,7 +263,9 @@ def resolve_layers(*layers: Mapping[str, Any]) -> RunConfig:
         asked = resolve(*layers)
     trained = run_defaults(Path(asked.model.name))
     given = [layer["env"] for layer in layers if "env" in layer]
-    logged = _logged(asked, layers) if asked.data and (not given or given[-1] == WORLD) else {}
+    prompts = bool(given) and given[-1] == WORLD
+    source = asked.data or (str(asked.env_settings.get("data", "")) if prompts else "")
+    logged = _logged(source, asked, layers) if source and (prompts or not given) else {}
     named = given[-1] if given else logged.get("env")
     if named and named != trained.get("env"):
         trained = {name: value for name, value in trained.items() if name not in ("env", "env_settings")}
@@ -272,9 +274,9 @@ def resolve_layers(*layers: Mapping[str, Any]) -> RunConfig:
     return resolve({key: own[key] for key in own if key == "rollout" or key not in logged}, logged, *layers)
 
 
-def _logged(asked: RunConfig, layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _logged(source: str, asked: RunConfig, layers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the data say of world, memory and format, without what the layers name themselves."""
-    layer = world_layer(asked.data, asked)
+    layer = world_layer(source, asked)
     named = [name for name in ("memory", "format") if any(name in one for one in layers)]
     return {key: value for key, value in layer.items() if key.removesuffix("_settings") not in named}
 
