@@ -36,6 +36,9 @@ COMPOSITIONS = {
     "kto": {"algo": "kto", **SHORT},
     "bco": {"algo": "bco", **SHORT},
     "orpo": {"algo": "orpo", **SHORT},
+    "rpo": {"algo": "rpo", "settings": {"rpo": {"baseline": "solutions"}}, **SHORT},
+    **{name: {"algo": name, **SHORT} for name in ("copg", "p3o", "cpl", "f-dpg")},
+    "tgdpo": {"algo": "tgdpo", **SHORT},
     "copo": {"algo": "copo", **SHORT},
     "riskpo": {"algo": "riskpo", **SHORT},
     "ratio-norm": {"algo": "ratio-norm", **SHORT},
@@ -67,6 +70,7 @@ NOT_IN_A_HEALTHY_RUN = ["skipped_updates"]
 def runs(tmp_path_factory):
     """The metrics.jsonl of toy runs: two steps each, a random model, the smallest world."""
     from agentrl.config import resolve
+    from agentrl.models.save import save_model
     from agentrl.model_reward import judged
     from agentrl.run_directory import RunDirectory
     from agentrl.trainers.loop import train
@@ -93,9 +97,11 @@ def runs(tmp_path_factory):
     prompts = {"env": "prompts", "env_settings": {"data": str(data)}, "data": str(data), **SHORT}
     layers = {name: (base, composition) for name, composition in COMPOSITIONS.items()}
     layers |= {name: (prompts, composition) for name, composition in ON_DATA.items()}
+    words = ["ask", "1", "2", "3", "give", "up", "I", "think", "of", "a", "number", "Higher.", "Lower.", "Yes."]
+    save_model(tiny_model(words), folder / "guide")
     for name, own in layers.items():
-        config = resolve(*own, {"run_dir": str(folder / name)})
-        words = ["ask", "1", "2", "3", "give", "up", "I", "think", "of", "a", "number", "Higher.", "Lower.", "Yes."]
+        guidance = str(folder / "guide") if name == "tgdpo" else ""
+        config = resolve(*own, {"run_dir": str(folder / name), "guidance": guidance})
         with RunDirectory.create(config) as run:
             reward = (lambda trajectory: judged(trajectory, 0.5)) if name == "rloo" else None
             train(config, run_dir=run, model=tiny_model(words), reward=reward)

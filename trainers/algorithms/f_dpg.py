@@ -87,8 +87,9 @@ class TargetEstimates:
 
     def update(self, view: StepView) -> None:
         """Once a step, after its last optimiser step, with the trajectories of every rank."""
+        if view.returns is None or view.task is None:
+            return
         of_step = measured(view, self._config, self)
-        assert view.task is not None
         self._z |= self._with(view.task[of_step.number], of_step.log_share)
         self._rewards.extend(pseudo_reward(of_step.log_t, self._config.divergence).tolist())
 
@@ -116,8 +117,7 @@ class OfStep:
 
 def proposal_logp(view: StepView, config: FDPGConfig) -> Tensor:
     """[N] log-probs of what said the tokens.   Raises ConfigError where they are asked for and not there."""
-    field = {"policy": "old", "sampled": "sampled", "reference": "reference"}[config.proposal]
-    logp: Tensor | None = getattr(view, field)
+    logp = {"policy": view.old, "sampled": view.sampled, "reference": view.reference}[config.proposal]
     if logp is None:
         raise ConfigError("f-dpg.proposal is sampled, but these trajectories have no log-probs; use reference")
     return logp.detach()

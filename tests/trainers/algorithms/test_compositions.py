@@ -114,6 +114,16 @@ VARIANTS = {
     "aot, random pairs": ("aot", {"parts": {"pairing": "random-pairs"}}),
     "f-dpo, alpha": ("f-dpo", {"settings": {"preference": {"f_divergence": "alpha", "loss": "exo_pair", **SMOOTHED}}}),
     "kto, of a group": ("kto", {"settings": {"kto": {"good": "group-mean", "bad_weight": 2.0}}}),
+    "rpo": ("rpo", {"settings": {"rpo": {"eta": 0.5, "beta": 0.3}}}),
+    "rpo, averaged": ("rpo", {"settings": {"rpo": {"form": "averaged", "baseline": "demonstrations", "eta": 0.2}}}),
+    **{name: (name, {}) for name in ("copg", "p3o", "p3o-joint", "tgdpo", "cpl", "cpl-kl", "f-dpg")},
+    "copg, leave-one-out": ("copg", {"settings": {"copg": {"form": "leave-one-out"}}}),
+    "p3o-joint, scaled": ("p3o-joint", {"settings": {"p3o": {"scale_q": True, "avg_tokenwise": False}}}),
+    "p3o-joint, tokens": ("p3o-joint", {"settings": {"p3o": {"clip_tokenwise": True}}}),
+    "tgdpo, clamped": ("tgdpo", {"settings": {"tgdpo": {"alpha": 20.0, "clamp": True}}}),
+    "cpl, scores": ("cpl", {"parts": {"pairing": "all-pairs"}, "settings": {"cpl": {"normalise": "turns"}}}),
+    "cpl, cloning": ("cpl", {"settings": {"cpl": {"gamma": 0.9, "bc_coef": 0.5, "bc_of": "chosen"}}}),
+    "f-dpg, sampled": ("f-dpg", {"settings": {"f-dpg": {"proposal": "sampled", "divergence": "forward-kl"}}}),
 }
 
 
@@ -129,7 +139,10 @@ PIECEWISE = [variant for variant in VARIANTS if composition_of(variant).couples 
 """Those whose loss is a sum over turns."""
 GROUPWISE = [variant for variant in VARIANTS if composition_of(variant).couples == "group"]
 """Those whose loss is a sum over groups; what is left is always taken in two passes, over the whole batch."""
-OF_PIECES = ("hpt", "mpo", "orpo", "kto", "kto, of a group")
+OF_PIECES = (
+    *("hpt", "mpo", "orpo", "kto", "kto, of a group"),
+    *("rpo", "rpo, averaged", "copg, leave-one-out", "cpl, cloning"),
+)
 """Those with means of their own: of demonstrations, of what is chosen, of replies to other prompts."""
 ONE_AGGREGATE = [variant for variant in (*PIECEWISE, *GROUPWISE) if variant not in OF_PIECES]
 """Those whose terms are weighed over all that carries loss."""
