@@ -1,0 +1,303 @@
+"""POLAR in miniature: does a reward model that learned to tell policies apart, from no label at all, teach a policy?
+
+    python make/polar.py --out runs/polar
+
+A pool of tiny policies at different stages of training answers puzzles of the world `rlvr`. A discriminator learns from
+their answers which two are of one policy (`polar`, pre-training), is judged on questions that neither it nor the pool
+has met, is tuned by preferences (`polar`, fine-tuning; with and without the pre-training), and becomes the reward of a
+weak policy of the pool: its reference is the right answer. What is finished is not done again: a second call goes on.
+`--scale 0.1` does a tenth of everything, to try it.
+"""
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import agentrl
+from agentrl.display import Display, Silent
+from agentrl.eval.statistics import bootstrap_interval, wilson_interval
+from agentrl.models.polar_form import PolarWriter
+from agentrl.models.reward_model import RewardModel, load_reward_model
+from agentrl.records import read_trajectories, write_trajectories
+from agentrl.run_directory import write_json
+from agentrl.seeds import seed_of
+from agentrl.trainers.algorithms.polar import beside_reference, contrasts
+from agentrl.types import Trajectory
+
+Group = list[Trajectory]
+
+FORM = {"separator": "<bos>", "end": "<end>", "between": "<act>", "max_length": 256, "max_answer": 32}
+"""In the tiny model's own words: <bos> question <act> reference <bos> question <act> candidate <end>."""
+STAGES = (30, 60, 120)
+"""Steps of imitation after which a policy joins the pool."""
+WEAK = "imitation-60"
+"""The policy that learns from the discriminator."""
+UNMET = 7
+"""Of the generator of puzzles: questions of the split `test` are judged on, which nothing learns from."""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", default="runs/polar", help="folder of the runs and their results")
+    parser.add_argument("--seed", type=int, default=0, help="everything random follows from it")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the questions and steps")
+    parser.add_argument("--verbose", action="store_true", help="show each run as it trains")
+    return parser.parse_args()
+
+
+@dataclass(frozen=True)
+class Study:
+    """One call of this script."""
+
+    out: Path
+    seed: int
+    scale: float
+    verbose: bool
+
+    def some(self, number: int, least: int = 2) -> int:
+        return max(least, round(self.scale * number))
+
+    def train(self, name: str, **settings: Any) -> Path:
+        """A run by its name, trained to its end; one that is finished is left as it is."""
+        folder = self.out / name
+        if not (folder / "finished.json").is_file():
+            display = Display() if self.verbose else Silent()
+            if (folder / "config.yaml").is_file():
+                agentrl.train(resume=folder, display=display)
+            else:
+                base = {"env": "rlvr", "format": "action", "seed": self.seed, "threads": 1}
+                agentrl.train({**base, **settings}, run_dir=folder, display=display)
+            write_json(folder / "finished.json", {})
+        return folder
+
+    def kept(self, name: str, make: Callable[[], Sequence[Trajectory]]) -> list[Trajectory]:
+        """Episodes by the name of their file; made where it is not there."""
+        path = self.out / f"{name}.jsonl.gz"
+        if not path.is_file():
+            write_trajectories(path, make())
+        return read_trajectories(path)
+
+
+def pool_of(study: Study) -> dict[str, Path]:
+    """Name -> folder of each policy: stages of imitation, the packaged one, and that one after reinforcement."""
+    least = study.some(STAGES[0])
+    steps = {f"imitation-{stage}": least * stage // STAGES[0] for stage in STAGES}
+    apprentice = study.train(
+        "imitation",
+        algo="sft",
+        env_settings={"num_train": 20000},
+        model={"name": "tiny-random"},
+        rollout={"tasks_per_step": 96, "max_turns": 1, "max_context": 128, "max_new_tokens": 16},
+        trainer={
+            "steps": max(steps.values()),
+            "optimiser": "muon",
+            "muon_lr": 0.03,
+            "lr": 0.003,
+            "checkpoint_every": least,
+            "keep_checkpoints": 99,
+            "save_trajectories": False,
+        },
+        validation={"num_tasks": 0},
+    )
+    found = {name: apprentice / "checkpoints" / f"step-{number:06d}" for name, number in steps.items()}
+    reinforced = study.train(
+        "reinforced",
+        algo="grpo",
+        model={"name": "tiny"},
+        rollout={"tasks_per_step": 16, "group_size": 8, "max_turns": 1, "max_context": 128, "max_new_tokens": 16},
+        trainer={"steps": study.some(40), "lr": 3e-4, "checkpoint_every": 1000, "save_trajectories": False},
+        validation={"num_tasks": 0},
+    )
+    return found | {"packaged": Path("tiny"), "reinforced": next(reinforced.glob("checkpoints/step-*"))}
+
+
+def answers(study: Study, pool: Mapping[str, Path], split: str, num: int, repeats: int) -> dict[str, list[Trajectory]]:
+    """Each policy's sampled answers to the same questions."""
+
+    def play(folder: Path) -> list[Trajectory]:
+        config = {
+            "env": "rlvr",
+            "format": "action",
+            "threads": 1,
+            "rollout": {"max_context": 128, "max_new_tokens": 16},
+        }
+        asked = agentrl.evaluate(
+            config, policy=str(folder), split=split, episodes=num, repeats=repeats, seed=study.seed
+        )
+        return list(asked.trajectories)
+
+    return {name: study.kept(f"answers/{split}-{name}", lambda f=folder: play(f)) for name, folder in pool.items()}
+
+
+def preferences(pool: Mapping[str, Sequence[Trajectory]], seed: int) -> list[Group]:
+    """Groups for fine-tuning: of each question the best answer, another right one where there is one, and a wrong one.
+
+    Scores are the world's, and the reference's one more; questions without a right and a wrong answer give none.
+    """
+    of_task: dict[str, list[Trajectory]] = {}
+    for episodes in pool.values():
+        for trajectory in episodes:
+            of_task.setdefault(trajectory.task.id, []).append(trajectory)
+    groups = []
+    for task, found in of_task.items():
+        rng = random.Random(seed_of("polar-preferences", seed, task))
+        right = [t for t in found if t.outcome.success]
+        wrong = [t for t in found if not t.outcome.success and t.turns]
+        if len(right) >= 2 and wrong:
+            chosen = [*rng.sample(right, 2), rng.choice(wrong)]
+            scores = (2.0, 1.0, 0.0)
+            groups.append(
+                [
+                    replace(
+                        t, group=f"preference/{task}", rollout=n, outcome=replace(t.outcome, score=s), source="logged"
+                    )
+                    for n, (t, s) in enumerate(zip(chosen, scores, strict=True))
+                ]
+            )
+    return groups
+
+
+def discriminator(study: Study, name: str, groups: Sequence[Group], model: Path, laps: float) -> Path:
+    """A run of `polar` on groups of three, so many times each."""
+    data = f"data/{name}"
+    study.kept(data, lambda: [trajectory for group in groups for trajectory in group])
+    per_step = 24
+    return study.train(
+        name,
+        algo="polar",
+        data=str(study.out / f"{data}.jsonl.gz"),
+        model={"name": str(model)},
+        rollout={"tasks_per_step": per_step},
+        trainer={
+            "steps": max(2, round(laps * len(groups) / per_step)),
+            "lr": 1e-3,
+            "betas": [0.9, 0.95],
+            "schedule": "linear",
+            "warmup_steps": 5,
+            "final_lr": 0.1,
+            "checkpoint_every": 1000,
+            "save_trajectories": False,
+        },
+        settings={"polar": FORM},
+        validation={"num_tasks": 0},
+    )
+
+
+def right_of(model: RewardModel, groups: Sequence[Group]) -> dict[str, list[float]]:
+    """Task -> of each of its groups whether the better candidate beside the reference has the higher score."""
+    writer = PolarWriter(model.model.tokenizer, model.form.polar)
+    written = [beside_reference(group, writer) for group in groups]
+    scores = model.score([trajectory for group in written for trajectory in group]).reshape(-1, 2)
+    found: dict[str, list[float]] = {}
+    for group, (chosen, rejected) in zip(groups, scores.tolist(), strict=True):
+        found.setdefault(group[0].task.id, []).append(float(chosen > rejected))
+    return found
+
+
+def equal_to_the_reference(groups: Sequence[Group]) -> dict[str, list[float]]:
+    """The same of a rule that needs no model: the candidate that is the reference word for word; a draw counts half."""
+    found: dict[str, list[float]] = {}
+    for reference, chosen, rejected in groups:
+        said = [trajectory.turns[-1].completion.text for trajectory in (reference, chosen, rejected)]
+        first, second = said[1] == said[0], said[2] == said[0]
+        found.setdefault(reference.task.id, []).append(0.5 if first == second else float(first))
+    return found
+
+
+def share(of_task: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Share that is right, with a 95 % bootstrap interval over questions."""
+    low, high = bootstrap_interval(of_task)
+    flat = [value for own in of_task.values() for value in own]
+    right = sum(flat) / max(len(flat), 1)
+    return {"right": right, "low": low, "high": high, "pairs": len(flat), "questions": len(of_task)}
+
+
+def success(policy: Path, study: Study) -> dict[str, float]:
+    """Of a policy on the questions that nothing has met."""
+    config = {"env": "rlvr", "format": "action", "threads": 1, "rollout": {"max_context": 128, "max_new_tokens": 16}}
+    tally = agentrl.evaluate(config, policy=str(policy), split="test", seed=study.seed + UNMET).by_kind["all"]
+    low, high = wilson_interval(tally.successes, tally.episodes)
+    return {"success": tally.success, "low": low, "high": high, "episodes": tally.episodes}
+
+
+def taught(study: Study, name: str, policy: Path, reward: str) -> Path:
+    """The weak policy after GRPO on a reward; empty: the world's own."""
+    run = study.train(
+        name,
+        algo="grpo",
+        model={"name": str(policy)},
+        rollout={"tasks_per_step": 16, "group_size": 8, "max_turns": 1, "max_context": 128, "max_new_tokens": 16},
+        trainer={"steps": study.some(60), "lr": 3e-4, "warmup_steps": 3, "checkpoint_every": 1000},
+        validation={"num_tasks": 0},
+        settings={"kl": {"coef": 0.005}},
+        reward=reward,
+    )
+    return next(run.glob("checkpoints/step-*"))
+
+
+def last_steps(run: Path, names: Sequence[str], of: int = 5) -> dict[str, list[float]]:
+    """Means of a run's metrics over its first steps and its last ones."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    train = [record for record in records if record["kind"] == "train"]
+    ends = (train[:of], train[-of:])
+    return {n: [sum(r[n] for r in end) / len(end) for end in ends] for n in names if n in train[-1]}
+
+
+def main() -> int:
+    asked = arguments()
+    study = Study(Path(asked.out), asked.seed, asked.scale, asked.verbose)
+    started, seconds = time.perf_counter(), {}
+
+    def lap(name: str) -> None:
+        seconds[name] = time.perf_counter() - started - sum(seconds.values())
+        print(f"{name}: {seconds[name]:.0f} s", flush=True)
+
+    pool = pool_of(study)
+    lap("pool")
+    train = answers(study, pool, "train", study.some(800, 40), 2)
+    held = answers(study, pool, "test", study.some(200, 40), 2)
+    lap("answers")
+    contrasted = contrasts(train, study.seed)
+    pre_trained = discriminator(study, "pre-trained", contrasted, Path("tiny"), 2)
+    lap("pre-training")
+    preferred = preferences(train, study.seed)
+    tuned = discriminator(study, "tuned", preferred, pre_trained, 2)
+    tuned_alone = discriminator(study, "tuned-alone", preferred, Path("tiny"), 2)
+    lap("fine-tuning")
+    result: dict[str, Any] = {
+        "pool": {name: success(folder, study) for name, folder in pool.items()},
+        "groups": {"contrasts": len(contrasted), "preferences": len(preferred)},
+        "told_apart": {}, "preferred": {},
+    }  # fmt: skip
+    unmet, unmet_preferred = contrasts(held, study.seed), preferences(held, study.seed)
+    for name, run in (("pre-trained", pre_trained), ("tuned", tuned), ("tuned-alone", tuned_alone)):
+        model = load_reward_model(run)
+        result["told_apart"][name] = share(right_of(model, unmet))
+        result["preferred"][name] = share(right_of(model, unmet_preferred))
+    model = load_reward_model(pre_trained)
+    of_policy = {n: [g for g in unmet if g[0].group.endswith(f"/{n}")] for n in pool}
+    result["told_apart_of"] = {n: share(right_of(model, own)) for n, own in of_policy.items() if own}
+    for name, groups in (("told_apart", unmet), ("preferred", unmet_preferred)):
+        result[name]["the same words as the reference"] = share(equal_to_the_reference(groups))
+    lap("judging the discriminators")
+    rewards = {"pre-trained": pre_trained, "tuned": tuned, "tuned-alone": tuned_alone}
+    result["taught"] = {"before": success(pool[WEAK], study)}
+    for name, reward in {**{n: f"model:{run}" for n, run in rewards.items()}, "world": ""}.items():
+        policy = taught(study, f"taught-{name}", pool[WEAK], reward)
+        logged = last_steps(policy.parents[1], ("reward/proxy", "reward/world", "success", "kl/from_reference"))
+        result["taught"][name] = success(policy, study) | {"logged": logged}
+    lap("teaching")
+    result["seconds"] = seconds
+    write_json(study.out / "result.json", result)
+    print(json.dumps(result, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
