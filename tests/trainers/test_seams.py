@@ -228,7 +228,7 @@ def test_replies_in_another_format_are_refused(taught: Path, model: Model) -> No
     ("changes", "message"),
     [
         ({"algo": "grpo"}, "algorithm 'grpo' plays its own episodes; data is for those that learn from others'"),
-        ({"data": "nowhere"}, "data: nowhere is not there; name a run directory"),
+        ({"data": "nowhere"}, "data: there is no file or folder nowhere"),
         ({"demonstrations": 5}, "data and demonstrations exclude each other"),
         ({"env": "alfworld", "env_settings": {"num_valid": 1, "num_train": 1}}, "holds episodes of 'guess'"),
         ({"format": "tags"}, "use the format in which it was played"),
