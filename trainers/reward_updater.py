@@ -1,8 +1,8 @@
 """The updater of a reward model: one score a trajectory in place of one number a token, the same loop around it.
 
 A trajectory's score is read at the last token of its last sequence. What a loss reads is `view.judged` [J], and its
-gradient is one number a trajectory. Groups stay whole in a forward pass, so that one pass is enough where pairs are within one;
-where they are not, or a group is longer than a pass, scores are gathered first, as log-probs are.
+gradient is one number a trajectory. Groups stay whole in a forward pass, so that one pass is enough where pairs are
+within one; where they are not, or a group is longer than a pass, scores are gathered first, as log-probs are.
 """
 
 from collections.abc import Sequence
