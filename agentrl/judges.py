@@ -112,7 +112,7 @@ def transcript(trajectory: Trajectory, most: int = 20000) -> str:
     """What was seen and said, in turn; the end of it where it has more letters than `most`."""
     lines = []
     for turn in trajectory.turns:
-        lines += [f"World: {turn.observation.text}", f"Agent: {turn.completion.text}"]
+        lines += [f"World: {turn.observation.transcript}", f"Agent: {turn.completion.text}"]
     if trajectory.final_observation is not None:
         lines.append(f"World: {trajectory.final_observation.text}")
     text = "\n\n".join(lines)
@@ -186,7 +186,7 @@ class JudgeReward:
 
     def _question(self, trajectory: Trajectory) -> str:
         """The prompt with the episode in it, filled in one go: what an episode says is never taken for a place."""
-        first = trajectory.turns[0].observation.text if trajectory.turns else ""
+        first = trajectory.turns[0].observation.transcript if trajectory.turns else ""
         told = self._briefs(trajectory.task).instructions
         filled = {
             "task": "\n\n".join(text for text in (told, first) if text),

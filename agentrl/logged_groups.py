@@ -5,6 +5,7 @@ are turns, and the user's between them are what these turns observe. A raw text 
 """
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -98,7 +99,7 @@ def _turns_of_texts(example: Example, renderer: Any) -> list[list[Turn]]:
     assert isinstance(example.prompt, str)
     texts = [_text(answer.said) for answer in example.answers]
     prompt, replies = ((), [()] * len(texts)) if renderer is None else renderer.text_ids(example.prompt, texts)
-    seen, shared = prompt_of(example).observation, list(prompt)
+    seen, shared = prompt_of(example).observation, list(map(_same, prompt))
     return [[_turn(0, seen, text, shared, Ids(token_ids=ids))] for text, ids in zip(texts, replies, strict=True)]
 
 
@@ -108,7 +109,7 @@ def _turns(example: Example, renderer: Any) -> list[list[Turn]]:
     messages = [_message(said) for said in example.prompt]
     opened = Tokeniser(renderer)
     first = opened.prompt(messages) if renderer is not None else Ids()
-    shared, found = list(first.prompt_ids), []
+    shared, found = list(map(_same, first.prompt_ids)), []
     for answer in example.answers:
         tokeniser, seen = copy.copy(opened), prompt_of(example).observation
         said, turns = list(messages), list[Turn]()
@@ -131,13 +132,19 @@ def _message(said: Said) -> dict[str, str]:
     return {"role": said[0], "content": said[1]}
 
 
+@functools.cache
+def _same(number: int) -> int:
+    """One object for all that are equal: of an id that comes a million times, a list holds a pointer."""
+    return number
+
+
 def _turn(position: int, seen: Observation, reply: str, prompt_ids: list[int], ids: Ids) -> Turn:
     return Turn(
         position=position,
         observation=seen,
         prompt_ids=prompt_ids,
         continues=ids.continues,
-        completion=Completion(reply, token_ids=list(ids.token_ids)),
+        completion=Completion(reply, token_ids=list(map(_same, ids.token_ids))),
         action=reply,
         readable=True,
         valid=True,

@@ -72,6 +72,13 @@ class Observation:
     earlier: tuple[tuple[str, str], ...] = ()
     """(role, text) of messages that stand before it, of a conversation that others began."""
 
+    @property
+    def transcript(self) -> str:
+        """The text as a person reads it: behind the messages that stand before it, each with who said it."""
+        if not self.earlier:
+            return self.text
+        return "\n\n".join([*(f"[{role}] {text}" for role, text in self.earlier), f"[user] {self.text}"])
+
 
 @dataclass(frozen=True, slots=True)
 class StepResult:

@@ -90,7 +90,7 @@ def episode_to_json(key: str, trajectory: Trajectory) -> dict[str, Any]:
         "tokens": trajectory.num_tokens,
         "num_turns": len(trajectory.turns),
         "failure": visible(trajectory.failure, 1_000) if trajectory.failure else "",
-        "first": visible(first.text) if first is not None else "",
+        "first": visible(first.transcript) if first is not None else "",
         "turns": rows,
     }
 

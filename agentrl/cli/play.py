@@ -42,7 +42,7 @@ class Shown:
         """Show the newest observation, hand the request on, show the reply."""
         self._turn += 1
         if not self._by_human:
-            write(f"\n[{self._turn}] {printable(request.view.observation.text)}")
+            write(f"\n[{self._turn}] {printable(request.view.observation.transcript)}")
         completion: Completion = await self._policy.generate(request)
         if not self._by_human:
             write(f"  > {printable(completion.text)}")

@@ -50,7 +50,7 @@ class Human:
 def shown(view: View) -> str:
     """A view as a person reads it: what was told at first, the newest observation, the numbered actions."""
     parts = [view.instructions] if view.turn == 0 and view.instructions else []
-    parts.append(view.observation.text)
+    parts.append(view.observation.transcript)
     actions = view.observation.admissible or ()
     parts += ["\n".join(f"{n:3} {action}" for n, action in enumerate(actions[:SHOWN_ACTIONS], 1))] if actions else []
     return "\n\n".join(parts) + "\n> "

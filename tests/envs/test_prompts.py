@@ -50,6 +50,14 @@ def test_the_conversation_is_shown_as_it_stands():
     assert messages == asked
 
 
+def test_a_conversation_is_told_to_a_person_with_who_said_what():
+    seen = Observation("And 1 more?", earlier=(("user", "Add 5 and 2."), ("assistant", "7")))
+    assert seen.transcript == "[user] Add 5 and 2.\n\n[assistant] 7\n\n[user] And 1 more?"
+    assert Observation("Add 1.").transcript == "Add 1."
+    (task,) = [task for task in every_task() if task.data.earlier]
+    assert task.data.observation == seen
+
+
 def test_what_is_played_and_what_is_learned_from_is_the_same_prompt():
     renderer = Renderer(build_tokenizer(prompts.vocabulary(CONFIG)))
     learned = read_data(FILE, memory=Full(), format=BareAction(), renderer=renderer)
