@@ -56,7 +56,7 @@ class FDPGConfig:
 
 
 def weighed_gradient(logp: Tensor, log_weight: Tensor, advantage: Tensor) -> Tensor:
-    """-w A lp, w not differentiated and held within e^-20 and e^20.   logp: [K], with gradient.   Returns [K]."""
+    """-w A lp, log w held within 20.   logp: [K], with gradient.   log_weight, advantage: [K].   Returns [K]."""
     return -log_weight.detach().clamp(-20, 20).exp() * advantage * logp
 
 
