@@ -22,8 +22,10 @@ def proxy_charts(train: Records) -> list[Chart]:
 
     None of any other run.
     """
-    names = ((PROXY, "Proxy reward", "c2", "What is learned from: the reward model's or the judge's score."),)
-    names += ((WORLD, "True reward", "c1", "The world's own score of the same episodes, which nothing learns from."),)
+    names = (
+        (PROXY, "Proxy reward", "c2", "What is learned from: the reward model's or the judge's score."),
+        (WORLD, "True reward", "c1", "The world's own score of the same episodes, which nothing learns from."),
+    )
     charts = [
         Chart(title=title, series=[Series(name=title.lower(), points=points_of(train, name), colour=colour)], note=note)
         for name, title, colour, note in names

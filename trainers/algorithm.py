@@ -71,10 +71,13 @@ class Rehearsal(Protocol):
     seed: int
     counts: dict[str, float]
     """What is logged of this step, by metric; a rewrite puts in its own, 0 too."""
-    tokenizer: Any
-    """Of the model that is trained, as transformers has it."""
     again: list[Trajectory]
     """Episodes of earlier steps that a rewrite brings into this one; they were stored when they were played."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Of the model that is trained, as transformers has it."""
+        ...
 
     async def play(self, jobs: Sequence[Job]) -> list[Trajectory]:
         """Further episodes of the policy that is trained, in the order of the jobs."""
