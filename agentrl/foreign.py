@@ -90,15 +90,18 @@ def tokenised(
     format: PromptFormat,
     renderer: Any,
     briefs: Briefs = lambda task: Brief(),
+    as_sampled: bool = False,
 ) -> list[Trajectory]:
     """The same episodes in the ids of one model; log-probs are None, whoever played them, and `source` stays.
 
     memory, format: as the model that learns is spoken to.   renderer: that model's.
     briefs: what the world that was played tells before each task.
+    as_sampled: a reply keeps its log-probs, and what could be said, where its ids and all before them are those that
+    were sampled: the same tokenizer, template, memory and format.
     A reply that was cut at its length carries no loss, since its end is not what was said.
     Raises DataError for a reply in which the format reads another action than the one that was played.
     """
-    return [_tokenised(trajectory, memory, format, renderer, briefs(trajectory.task)) for trajectory in trajectories]
+    return [_tokenised(t, memory, format, renderer, briefs(t.task), as_sampled) for t in trajectories]
 
 
 def _tokenised(
@@ -107,9 +110,10 @@ def _tokenised(
     format: PromptFormat,
     renderer: Any,
     brief: Brief,
+    as_sampled: bool,
 ) -> Trajectory:
     turns: list[Turn] = []
-    tokeniser = Tokeniser(renderer)
+    tokeniser, intact = Tokeniser(renderer), as_sampled
     for turn in trajectory.turns:
         view = memory.view(trajectory.task, brief.instructions, turns, turn.observation, brief.tools)
         text = turn.completion.text
@@ -120,7 +124,12 @@ def _tokenised(
                 f"format {type(format).__name__} reads {reply.action!r}; use the format in which it was played"
             )
         ids = tokeniser.turn(format.messages(view), text)
+        said = (turn.prompt_ids, turn.completion.token_ids, turn.continues)
+        intact = as_sampled and (intact or not ids.continues)
+        intact = intact and said == (list(ids.prompt_ids), list(ids.token_ids), ids.continues)
         completion = Completion(text, list(ids.token_ids), finish=turn.completion.finish, cost=turn.completion.cost)
+        if intact:
+            completion = replace(completion, logprobs=turn.completion.logprobs, allowed=turn.completion.allowed)
         turns.append(
             replace(
                 turn,
@@ -136,7 +145,13 @@ def _tokenised(
 
 
 def drawn(episodes: Sequence[Trajectory], num: int, seed: int, step: int) -> list[Trajectory]:
-    """What a step learns from: `num` episodes, each once before any again, in an order that the seed shuffles."""
+    """What a step imitates: `num` episodes, each once before any again, in an order that the seed shuffles.
+
+    Of logged rows only answers that were preferred, or labelled as good.   Raises DataError where there is none.
+    """
+    episodes = [episode for episode in episodes if episode.source != "logged" or episode.outcome.success]
+    if not episodes:
+        raise DataError("data: none of the answers is labelled as good, so that there is nothing to imitate")
     orders: dict[int, list[int]] = {}
     found = []
     for place in range(step * num, (step + 1) * num):

@@ -11,6 +11,7 @@ from agentrl.api import resolve_layers
 from agentrl.config import DataConfig
 from agentrl.data_world import flag_layers, is_logged
 from agentrl.errors import DataError
+from agentrl.foreign import drawn
 from agentrl.logged_data import data_kind, read_data
 from agentrl.logged_groups import num_tokens
 from agentrl.models.renderer import Renderer
@@ -194,6 +195,14 @@ def test_real_pairs_are_read(name, renderer):
     found = read_data(DATA / f"{name}.jsonl", memory=None, format=None, renderer=renderer, note=said.append)
     assert len(found) == 8 and len({t.group for t in found}) == 4
     assert said == [f"data: {DATA / name}.jsonl: 4 rows, preference, messages"]
+
+
+def test_what_was_rejected_is_not_imitated(tmp_path, renderer):
+    pairs = [{"prompt": "1 =", "chosen": f" {n}", "rejected": " 3"} for n in (1, 2)]
+    found = read(tmp_path, renderer, *pairs)
+    assert {t.turns[0].completion.text for t in drawn(found, 4, seed=0, step=0)} == {" 1", " 2"}
+    with pytest.raises(DataError, match="none of the answers is labelled as good"):
+        drawn(read(tmp_path, renderer, {"prompt": "1 =", "completion": " 3", "label": False}), 1, seed=0, step=0)
 
 
 # ---- the world that data are of
