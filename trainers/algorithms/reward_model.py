@@ -66,7 +66,10 @@ def bradley_terry(chosen: Tensor, rejected: Tensor, margin: Tensor | float = 0.0
 
 
 def focal(chosen: Tensor, rejected: Tensor, margin: Tensor | float = 0.0, gamma: float = 2.0) -> Tensor:
-    """- (1 - 2 relu(sigma(d) - 1/2))^gamma log sigma(d): a pair that is right already weighs less.   As above."""
+    """- (1 - 2 relu(sigma(d) - 1/2))^gamma log sigma(d), d = s_w - s_l - m: a pair that is right already weighs less.
+
+    chosen, rejected: [P] scores, with gradient.   margin: [P].   Returns [P].
+    """
     d = chosen - rejected - margin
     return (1 - 2 * relu(torch.sigmoid(d) - 0.5)) ** gamma * -logsigmoid(d)
 
