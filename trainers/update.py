@@ -19,6 +19,7 @@ from agentrl.models.forward import PACKED, Packed, attention, causal_model, hidd
 from agentrl.models.head import Probe, token_numbers
 from agentrl.trainers.batch import Batch, Stretch, micro_batches
 from agentrl.trainers.optimiser import Optimiser
+from agentrl.trainers.packing import num_tokens, packed_stream
 from agentrl.trainers.ranks import Ranks
 from agentrl.trainers.step_view import StepView
 
@@ -108,9 +109,15 @@ class Updater:
         return self.micro_batch_tokens or (16384 if self.device.type == "cuda" else 2048)
 
     def micro_batches(self, batch: Batch, whole_groups: bool = False) -> list[list[Stretch]]:
-        """This rank's sequences, cut into forward passes.   whole_groups: those of a group stay together."""
-        units = batch.groups() if whole_groups else [[stretch] for stretch in batch.stretches]
-        sizes = [sum(len(stretch.ids) for stretch in unit) for unit in units]
+        """This rank's sequences, cut into forward passes.
+
+        whole_groups: those of a group stay together; else they do where they fit, since they may share their prompt.
+        """
+        units = []
+        for group in batch.groups():
+            together = whole_groups or (not self.one_by_one and num_tokens(group) <= self.budget)
+            units += [group] if together else [[stretch] for stretch in group]
+        sizes = [num_tokens(unit) for unit in units]
         order = sorted(range(len(units)), key=lambda i: -sizes[i])
         own = [order[i] for i in self.ranks.share(len(order))]
         cuts = micro_batches([sizes[i] for i in own], self.budget)
@@ -124,23 +131,24 @@ class Updater:
         Those of which nothing but 0 can come are left out: the only id that was allowed has probability 1.
         """
         device = self.device
-        starts = [0]
-        for stretch in stretches:
-            starts.append(starts[-1] + len(stretch.ids))
+        stream = packed_stream(stretches, share=not self.one_by_one)
         index = torch.cat([torch.arange(s.first_token, s.first_token + len(s.places)) for s in stretches])
-        predicted_at = torch.tensor([a + p - 1 for a, s in zip(starts, stretches, strict=False) for p in s.places])
+        predicted_at = stream.predicted_at
         allowed = None if batch.allowed is None else batch.allowed.select(index)
         if allowed is not None and not probes:
             chosen = allowed.open(batch.target[index]).nonzero()[:, 0]
             if len(chosen):  # the numbers of all others are 0, and so are their gradients
                 index, predicted_at, allowed = index[chosen], predicted_at[chosen], allowed.select(chosen)
-        ids = torch.tensor([i for s in stretches for i in s.ids], device=device)
-        positions = torch.cat([torch.arange(len(s.ids)) for s in stretches]).to(device)
+        positions = stream.positions.to(device)
         images: dict[str, Tensor] = {}
         if self.image_inputs is not None and any(s.images for s in stretches):
             images, positions = self.image_inputs(stretches)
-        packed = Packed(ids, tuple(starts), positions, images)
-        hidden = hidden_states(self.module, packed, self.one_by_one, at=predicted_at.to(device))
+        packed = Packed(stream.ids.to(device), stream.starts, positions, images, stream.before)
+        if stream.before:  # several replies begin after the same token
+            at, of_token = torch.unique(predicted_at.to(device), return_inverse=True)
+            hidden = hidden_states(self.module, packed, self.one_by_one, at=at)[of_token]
+        else:
+            hidden = hidden_states(self.module, packed, self.one_by_one, at=predicted_at.to(device))
         head = causal_model(self.module).get_output_embeddings()
         names = dict.fromkeys(name for probe in probes for name in probe.reads)
         numbers = token_numbers(
@@ -198,7 +206,7 @@ class Updater:
         """Whether what a value of a term mixes is always in one forward pass, which stays within its budget."""
         if objective.couples != "group":
             return objective.couples in ("token", "turn")
-        return max(sum(len(s.ids) for s in group) for group in batch.groups()) <= self.budget
+        return max(num_tokens(group) for group in batch.groups()) <= self.budget
 
     def _two_passes(self, batch: Batch, objective: Objective, known: TokenNumbers, with_entropy: bool) -> Update:
         probes = objective.probes

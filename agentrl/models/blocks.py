@@ -191,6 +191,52 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Sequences:
+    """Where the sequences of a stream stand, and what attention sees as each of them.
+
+    A sequence that begins with tokens of an earlier one has them there alone: they are run once. Attention takes them
+    from there, so that it sees the whole of each sequence.
+    """
+
+    starts: tuple[int, ...]
+    """S + 1 offsets into the stream: of each sequence's own tokens."""
+    whole: tuple[int, ...]
+    """S + 1 offsets into the E tokens that attention sees."""
+    index: Tensor | None = None
+    """[E] int64: where in the stream they stand; None: the E tokens are the stream."""
+    own: Tensor | None = None
+    """[T] int64: which of the E tokens each token of the stream is, in its own sequence."""
+
+    @classmethod
+    def of(cls, starts: Sequence[int], before: Sequence[tuple[int, int]] = ()) -> "Sequences":
+        """starts: S + 1 offsets.   before: of each sequence the places in the stream of what it begins with."""
+        if not any(a < b for a, b in before):
+            return cls(tuple(starts), tuple(starts))
+        whole, index, own = [0], [], []
+        for (a, b), (begin, end) in zip(before, itertools.pairwise(starts), strict=True):
+            index += [*range(a, b), *range(begin, end)]
+            whole.append(len(index))
+            own += range(whole[-1] - (end - begin), whole[-1])
+        return cls(tuple(starts), tuple(whole), torch.tensor(index), torch.tensor(own))
+
+    def spread(self, x: Tensor) -> Tensor:
+        """[T, ...] -> [E, ...]: every sequence has all that it begins with."""
+        return x if self.index is None else x[self.index]
+
+    def placed(self, x: Tensor) -> Tensor:
+        """[T, ...] -> [E, ...]: zeros where a token stands in another sequence."""
+        return x if self.own is None else x.new_zeros(self.whole[-1], *x.shape[1:]).index_copy_(0, self.own, x)
+
+    def gathered(self, x: Tensor) -> Tensor:
+        """[E, ...] -> [T, ...]: what belongs to the tokens' own sequences."""
+        return x if self.own is None else x[self.own]
+
+    def summed(self, x: Tensor) -> Tensor:
+        """[E, ...] -> [T, ...]: added up over all sequences in which a token stands."""
+        return x if self.index is None else x.new_zeros(self.starts[-1], *x.shape[1:]).index_add_(0, self.index, x)
+
+
+@dataclass(frozen=True)
 class Asked:
     """Tokens that the last layer is computed for."""
 
@@ -199,15 +245,16 @@ class Asked:
     starts: tuple[int, ...]
     """S + 1 offsets into `rows`: those of each sequence."""
     masks: tuple[Tensor, ...]
-    """[A of the sequence, its length] to add to the scores."""
+    """[A of the sequence, the length of the whole sequence] to add to the scores."""
 
     @classmethod
-    def of(cls, rows: Tensor, starts: Sequence[int], dtype: torch.dtype) -> "Asked":
-        """rows: [A] ascending.   starts: S + 1 offsets of the sequences into the stream."""
-        cuts = torch.searchsorted(rows, torch.tensor(starts)).tolist()
+    def of(cls, rows: Tensor, sequences: Sequences, dtype: torch.dtype) -> "Asked":
+        """rows: [A] ascending."""
+        cuts = torch.searchsorted(rows, torch.tensor(sequences.starts)).tolist()
+        places = rows if sequences.own is None else sequences.own[rows]
         masks = []
-        for (begin, end), (a, b) in zip(itertools.pairwise(starts), itertools.pairwise(cuts), strict=True):
-            hidden = torch.arange(end - begin) > rows[a:b, None] - begin
+        for (begin, end), (a, b) in zip(itertools.pairwise(sequences.whole), itertools.pairwise(cuts), strict=True):
+            hidden = torch.arange(end - begin) > places[a:b, None] - begin
             masks.append(torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, -torch.inf))
         return cls(rows, tuple(cuts), tuple(masks))
 
@@ -217,13 +264,13 @@ class LayerFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, turn: Turn, starts: tuple[int, ...], asked: Asked | None, shape: Shape, *parameters: Any
+        ctx: Any, x: Tensor, turn: Turn, sequences: Sequences, asked: Asked | None, shape: Shape, *parameters: Any
     ) -> Tensor:
         layer = _together(shape, parameters)
         n, rate = normed(x, shape.eps)
         qk, value, qk_rate, queried = _projected(shape, layer, n, asked)
         turned = _turned(shape, layer, qk, turn, asked)
-        context, lse = _attention(shape, turned, value, starts, asked)
+        context, lse = _attention(shape, turned, value, sequences, asked)
         x = x if asked is None else x[asked.rows]
         middle = torch.addmm(x, context, layer.out.T)
         if layer.out_bias is not None:
@@ -231,7 +278,8 @@ class LayerFunction(torch.autograd.Function):
         m, m_rate = normed(middle, shape.eps)
         gate_up = m @ layer.gate_up.T
         gate, up = gate_up.chunk(2, -1)
-        ctx.layer, ctx.turn, ctx.starts, ctx.asked, ctx.shape, ctx.queried = layer, turn, starts, asked, shape, queried
+        ctx.layer, ctx.turn, ctx.asked, ctx.shape, ctx.queried = layer, turn, asked, shape, queried
+        ctx.sequences = sequences
         ctx.kept = (n, rate, qk, qk_rate, turned, value, context, lse, m, m_rate, gate_up)
         ctx.save_for_backward(*parameters)
         return torch.addmm(middle, nn.functional.silu(gate).mul_(up), layer.down.T)
@@ -246,7 +294,7 @@ class LayerFunction(torch.autograd.Function):
         grad_out = grad_middle.T @ context
         grad_bias = grad_middle.sum(0) if layer.out_bias is not None else None
         grad_turned, grad_value = _attention_backward(
-            shape, grad_context, turned, value, context, lse, ctx.starts, asked
+            shape, grad_context, turned, value, context, lse, ctx.sequences, asked
         )
         grad_qk, grad_heads = _turned_backward(shape, layer, grad_turned, qk, qk_rate, ctx.turn, asked)
         grad_n, grad_into, grad_into_bias = _projected_backward(shape, layer, grad_qk, grad_value, n, asked)
@@ -354,27 +402,31 @@ def _turned_backward(
 
 
 def _attention(
-    shape: Shape, turned: tuple[Tensor, ...], value: Tensor, starts: tuple[int, ...], asked: Asked | None
+    shape: Shape, turned: tuple[Tensor, ...], value: Tensor, sequences: Sequences, asked: Asked | None
 ) -> tuple[Tensor, list[Tensor]]:
     """Each sequence's tokens attend to those before them.   Returns [A or T, heads e], and what the backward needs."""
-    query, key = turned
+    query, key, value = _seen(shape, turned, value, sequences, asked)
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
     sums = []
-    for q, k, v, rows, mask in _sequences(shape, query, key, value, starts, asked):
+    for q, k, v, rows, mask in _pieces(query, key, value, sequences, asked):
         found, lse = _attend(q, k, v, 0.0, mask is None, attn_mask=mask, scale=shape.scale)
         out[rows] = found[0].transpose(0, 1)
         sums.append(lse)
-    return out.flatten(1), sums
+    return (out if asked is not None else sequences.gathered(out)).flatten(1), sums
 
 
-def _sequences(
-    shape: Shape, query: Tensor, key: Tensor, value: Tensor, starts: tuple[int, ...], asked: Asked | None
-) -> Any:
+def _seen(
+    shape: Shape, turned: tuple[Tensor, ...], value: Tensor, sequences: Sequences, asked: Asked | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries [A or E, heads, e], keys and values [E, kv heads, e] as attention sees them."""
+    query, key = turned
+    query = query if asked is not None else sequences.spread(query)
+    return query, sequences.spread(key), sequences.spread(value.unflatten(1, (-1, shape.width)))
+
+
+def _pieces(query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, asked: Asked | None) -> Any:
     """Of each sequence queries, keys and values [1, heads, length, e], its rows of the queries, its mask."""
-    value = value.unflatten(1, (-1, shape.width))
-    cuts = starts if asked is None else asked.starts
-    pairs = zip(itertools.pairwise(starts), itertools.pairwise(cuts), strict=True)
-    for number, ((begin, end), (first, last)) in enumerate(pairs):
+    for number, ((begin, end), (first, last)) in enumerate(_ranges(sequences, asked)):
         if first == last:
             continue
         q = query[first:last].transpose(0, 1)[None]
@@ -389,16 +441,18 @@ def _attention_backward(
     value: Tensor,
     context: Tensor,
     sums: list[Tensor],
-    starts: tuple[int, ...],
+    sequences: Sequences,
     asked: Asked | None,
 ) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Gradients of queries, keys, and values [T, kv heads e]."""
-    query, key = turned
+    query, key, seen = _seen(shape, turned, value, sequences, asked)
     grads = [torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(key)]
+    if asked is None:
+        grad, context = sequences.placed(grad), sequences.placed(context)
     grad, context = (x.unflatten(1, (-1, shape.width)).transpose(0, 1)[None] for x in (grad, context))
-    sequences = _sequences(shape, query, key, value, starts, asked)
-    stream = [pair for pair, cut in _ranges(starts, asked) if cut[0] != cut[1]]
-    for (q, k, v, rows, mask), lse, (begin, end) in zip(sequences, sums, stream, strict=True):
+    pieces = _pieces(query, key, seen, sequences, asked)
+    stream = [pair for pair, cut in _ranges(sequences, asked) if cut[0] != cut[1]]
+    for (q, k, v, rows, mask), lse, (begin, end) in zip(pieces, sums, stream, strict=True):
         repeat = shape.heads // shape.kv_heads
         k, v = (x.repeat_interleave(repeat, 1) if repeat > 1 and shape.kv_heads > 1 else x for x in (k, v))
         k, v = (x.expand(-1, shape.heads, -1, -1) for x in (k, v))
@@ -409,12 +463,14 @@ def _attention_backward(
         for into, found in ((grads[1], by_k), (grads[2], by_v)):
             summed = found[0].unflatten(0, (shape.kv_heads, -1)).sum(1)
             into[begin:end] = summed.transpose(0, 1)
-    return (grads[0], grads[1]), grads[2].flatten(1)
+    by_query = grads[0] if asked is not None else sequences.summed(grads[0])
+    return (by_query, sequences.summed(grads[1])), sequences.summed(grads[2]).flatten(1)
 
 
-def _ranges(starts: tuple[int, ...], asked: Asked | None) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    cuts = starts if asked is None else asked.starts
-    return list(zip(itertools.pairwise(starts), itertools.pairwise(cuts), strict=True))
+def _ranges(sequences: Sequences, asked: Asked | None) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Of each sequence its range among keys and values, and its range among the queries."""
+    cuts = sequences.whole if asked is None else asked.starts
+    return list(zip(itertools.pairwise(sequences.whole), itertools.pairwise(cuts), strict=True))
 
 
 def _projected_backward(
@@ -480,20 +536,20 @@ def _mlp_apart(parameters: Sequence[Any], grad: Tensor) -> list[Tensor]:
 
 
 def run_layers(
-    base: Any, shape: Shape, ids: Tensor, positions: Tensor, starts: tuple[int, ...], rows: Tensor | None
+    base: Any, shape: Shape, ids: Tensor, positions: Tensor, sequences: Sequences, rows: Tensor | None
 ) -> Tensor:
     """Last hidden states, normed, of some tokens of a packed stream, with gradient where the parameters have one.
 
-    base: what holds the layers.   ids: [T].   positions: [T], or [3, T].   starts: S + 1 offsets.
+    base: what holds the layers.   ids: [T].   positions: [T], or [3, T].
     rows: [A] places in the stream, ascending; None: all.   Returns [A, d].
     """
     x = base.embed_tokens(ids)
     turn = Turn.of(base, x, positions)
     # The last layer attends by a mask then, which costs about twice what causal attention does.
     few = rows is not None and 2 * len(rows) <= len(ids)
-    asked = Asked.of(rows, starts, x.dtype) if rows is not None and few else None
+    asked = Asked.of(rows, sequences, x.dtype) if rows is not None and few else None
     last = len(base.layers) - 1
     for number, layer in enumerate(base.layers):
-        x = LayerFunction.apply(x, turn, starts, asked if number == last else None, shape, *_parameters(layer))
+        x = LayerFunction.apply(x, turn, sequences, asked if number == last else None, shape, *_parameters(layer))
     hidden: Tensor = base.norm(x if rows is None or few else x[rows])
     return hidden

@@ -4,13 +4,13 @@ import contextlib
 import itertools
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from agentrl.models.blocks import Shape, read_shape, run_layers
+from agentrl.models.blocks import Sequences, Shape, read_shape, run_layers
 
 PACKED = "agentrl-packed"
 """Name under which the attention function is registered with transformers."""
@@ -28,6 +28,14 @@ class Packed:
     """[T] int64; or [3, T] where images give tokens a place in time, height and width."""
     images: dict[str, Tensor] = field(default_factory=dict)
     """Further inputs of a vision-language model, by the names its forward takes."""
+    before: tuple[tuple[int, int], ...] = ()
+    """Of each sequence where in the stream stands what it begins with and shares with an earlier one, which is run
+    once; (0, 0): nothing. Empty: no sequence shares anything."""
+
+    @property
+    def sequences(self) -> Sequences:
+        """What attention sees."""
+        return Sequences.of(self.starts, self.before)
 
 
 @dataclass
@@ -38,7 +46,7 @@ class _Layout:
     there in another thread.
     """
 
-    starts: tuple[int, ...] = ()
+    sequences: Sequences = Sequences((), ())
     cumulative: Tensor | None = None
     longest: int = 0
 
@@ -62,9 +70,11 @@ def _packed_attention(
     """query: [1, heads, T, e].   key, value: [1, kv heads, T, e].   Returns [1, T, heads, e] and no weights."""
     if softcap is not None or s_aux is not None:
         raise NotImplementedError("soft-capped scores and attention sinks cannot be packed")
-    starts, cumulative, longest = _layout.starts, _layout.cumulative, _layout.longest
-    if not starts or starts[-1] != query.shape[2]:
+    sequences, cumulative, longest = _layout.sequences, _layout.cumulative, _layout.longest
+    if not sequences.starts or sequences.starts[-1] != query.shape[2]:
         raise RuntimeError("packed attention was called outside of `hidden_states`")
+    if sequences.index is not None:
+        query, key, value = (x[:, :, sequences.index] for x in (query, key, value))
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         from torch.nn.attention.varlen import varlen_attn
 
@@ -83,9 +93,9 @@ def _packed_attention(
             enable_gqa=query.shape[1] != key.shape[1],
         )
         assert isinstance(packed, Tensor)  # a pair only where it is asked for
-        return packed[None], None
+        return (packed if sequences.own is None else packed[sequences.own])[None], None
     pieces = []
-    for begin, end in itertools.pairwise(starts):
+    for begin, end in itertools.pairwise(sequences.whole):
         mask = None
         if sliding_window and end - begin > sliding_window:
             place = torch.arange(end - begin, device=query.device)
@@ -102,7 +112,8 @@ def _packed_attention(
                 enable_gqa=query.shape[1] != key.shape[1],
             )
         )
-    return torch.cat(pieces, 2).transpose(1, 2), None
+    whole = torch.cat(pieces, 2).transpose(1, 2)
+    return (whole if sequences.own is None else whole[:, sequences.own]), None
 
 
 def register() -> None:
@@ -163,6 +174,8 @@ def hidden_states(
     Returns [T, d] or [A, d], with gradient where the module's parameters have one.
     """
     if one_by_one:
+        if packed.before:
+            raise ValueError("sequences that share their beginning cannot be run a sequence a call")
         if packed.images:
             raise ValueError("a stream with images cannot be run a sequence a call: cut it before")
         pieces = [
@@ -174,7 +187,7 @@ def hidden_states(
     shape = None if packed.images else closed_form(module)
     if shape is not None:
         base = causal_model(module).base_model
-        return run_layers(base, shape, packed.ids, packed.positions, packed.starts, at)
+        return run_layers(base, shape, packed.ids, packed.positions, packed.sequences, at)
     whole = _packed_states(module, packed)
     return whole if at is None else whole[at]
 
@@ -182,9 +195,12 @@ def hidden_states(
 def _packed_states(module: torch.nn.Module, packed: Packed) -> Tensor:
     """[T, d] by the model's own forward, with attention kept apart sequence by sequence."""
     register()
-    lengths = [b - a for a, b in itertools.pairwise(packed.starts)]
-    cumulative = torch.tensor(packed.starts, dtype=torch.int32, device=packed.ids.device)
-    _layout.starts, _layout.cumulative, _layout.longest = packed.starts, cumulative, max(lengths)
+    sequences, device = packed.sequences, packed.ids.device
+    if sequences.index is not None and sequences.own is not None:
+        sequences = replace(sequences, index=sequences.index.to(device), own=sequences.own.to(device))
+    _layout.sequences = sequences
+    _layout.cumulative = torch.tensor(sequences.whole, dtype=torch.int32, device=device)
+    _layout.longest = max(b - a for a, b in itertools.pairwise(sequences.whole))
     with attention(module, PACKED):
         return _decoder_output(module, packed.ids, packed.positions, packed.images)
 
@@ -229,7 +245,7 @@ def _agrees(module: torch.nn.Module, shape: Shape) -> bool:
         for closed in (False, True):
             try:
                 if closed:
-                    states = run_layers(base, shape, packed.ids, packed.positions, packed.starts, at)
+                    states = run_layers(base, shape, packed.ids, packed.positions, packed.sequences, at)
                 else:
                     states = _packed_states(module, packed)[at]  # whichever attention is in use now
                 direction = torch.randn(states.shape, generator=generator.manual_seed(1)).to(states)

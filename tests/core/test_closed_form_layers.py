@@ -20,7 +20,7 @@ def states_and_gradients(module: torch.nn.Module, at: Tensor | None, closed: boo
         shape = closed_form(module)
         assert shape is not None
         base = causal_model(module).base_model
-        states = run_layers(base, shape, packed.ids, packed.positions, packed.starts, at)
+        states = run_layers(base, shape, packed.ids, packed.positions, packed.sequences, at)
     else:
         states = hidden_states(module, packed, one_by_one=True, at=at)
     direction = torch.linspace(-1, 1, states.numel(), dtype=states.dtype).view(states.shape).cos()
