@@ -31,12 +31,23 @@ the largest relative difference over all cases, of the tolerance that the file a
 double precision; why a tolerance is above 1e-9 is told there too, mostly small numbers that released code adds. `python
 -m tests.golden FILE...` prints every case. Where a paper has no file of its own, the table says how many of its parts
 are held by one.
+
+Where a paper learns from data alone, its command names this file, in the place of yours:
+
+```bash
+cat > preferences.jsonl <<'END'
+{"prompt": "2 + 2 =", "reference": "4", "chosen": " four", "rejected": " five"}
+{"prompt": "1 + 2 =", "reference": "3", "chosen": " three", "rejected": " five"}
+END
+```
 """
 ARGUMENTS: Mapping[str, str] = {
     "craft-gui": "--set curriculum=stages",
     "dapo": "--set settings.overlong.max_length=200 --set settings.overlong.buffer=50",
     "eapo": "--memory workspace --format report",
     "kl-cov": "--set trainer.minibatches=4",
+    "polar": "--set settings.polar.separator='<act>' --set settings.polar.end='<end>'",
+    "tgdpo": "--set guidance=runs/dpo",
     "mdpo": "--set trainer.epochs=4",
     "mdpo-off-policy": "--set trainer.epochs=4",
     "dynamic-sampling": "--algo dapo",
@@ -142,6 +153,8 @@ class Paper:
     def command(self) -> str:
         """A run of it."""
         further = ARGUMENTS.get(self.name, "")
+        if self.kind == "algorithm" and self.value.learns_from == "data":
+            return f"agentrl train --data preferences.jsonl --algo {self.name} --model tiny-random {further}".rstrip()
         if self.kind == "algorithm":
             words = [f"--algo {self.name}"]
         else:

@@ -85,7 +85,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "lp_reg_min_p_proxy": Subject(algorithms=("lp-reg",), parts=("lp-reg-proxy",)),
     "orpo_chi2_llm_regulariser": Subject(algorithms=("chi-squared",), parts=("chi-squared",)),
     "pf_ppo_filter_weights": Subject(algorithms=("pf-ppo",), parts=("pf-ppo",)),
-    "polar_prompt": Subject(functions=("agentrl.models.polar_form:polar_text",)),
+    "polar_prompt": Subject(algorithms=("polar",), parts=("polar-input",)),
     "reward_model_bradley_terry": Subject(algorithms=("reward-model",), parts=("bradley-terry",)),
     "reward_model_xtuner_losses": Subject(algorithms=("reward-model",), parts=("bradley-terry",)),
     "pf_ppo_r2_criterion": Subject(algorithms=("pf-ppo",), parts=("pf-ppo",)),

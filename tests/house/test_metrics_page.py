@@ -70,8 +70,8 @@ NOT_IN_A_HEALTHY_RUN = ["skipped_updates"]
 def runs(tmp_path_factory):
     """The metrics.jsonl of toy runs: two steps each, a random model, the smallest world."""
     from agentrl.config import resolve
-    from agentrl.models.save import save_model
     from agentrl.model_reward import judged
+    from agentrl.models.save import save_model
     from agentrl.run_directory import RunDirectory
     from agentrl.trainers.loop import train
     from tests.models import tiny_model
