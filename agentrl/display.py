@@ -52,11 +52,18 @@ def summary_rows(
     return rows + [SummaryRow(f"  {kind}", first.get(kind), last.get(kind)) for kind in sorted(kinds)]
 
 
-def what_next(run_dir: str | os.PathLike[str], env: str, checkpoint: str | os.PathLike[str] | None) -> list[str]:
-    """The lines under the final table: where the run is, and how to play, judge and continue it."""
+def what_next(
+    run_dir: str | os.PathLike[str], env: str, checkpoint: str | os.PathLike[str] | None, data: str = ""
+) -> list[str]:
+    """The lines under the final table: where the run is, and how to play, judge and continue it.
+
+    data: of a world that has its tasks from there and pays nothing by itself.
+    """
     lines = [f"Run directory: {os.fspath(run_dir)}"]
     if checkpoint is not None and (Path(checkpoint) / "reward_model.json").is_file():
         lines.append(f"Learn from it: agentrl train --env ENV --algo grpo --reward model:{os.fspath(run_dir)}")
+    elif checkpoint is not None and data:
+        lines.append(f"Talk to it:    agentrl play --env {env} --data {data} --policy {os.fspath(checkpoint)}")
     elif checkpoint is not None:
         lines.append(f"Watch it play: agentrl play --env {env} --policy {os.fspath(checkpoint)}")
         lines.append(f"Judge it:      agentrl eval --env {env} --policy {os.fspath(checkpoint)}")

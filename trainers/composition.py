@@ -187,7 +187,8 @@ class Composition:
         if reading is not None and view.sampled is None and view.num_tokens:
             raise ConfigError(
                 f"part {reading!r} needs the log-probs of the engine that sampled, and these episodes have none: text "
-                "from elsewhere (source api, logged, demonstration) can be learned with algorithm sft"
+                "from elsewhere (source api, logged, demonstration) can be learned with algorithm sft, preferences "
+                "with dpo; a run's own episodes keep theirs where tokenizer, template, memory and format are the run's"
             )
 
     def named_terms(self, view: StepView) -> list[tuple[str, Term]]:

@@ -101,8 +101,8 @@ class Trainer:
         self.held: list[list[Trajectory]] = []
         if self.data and self.composition.algorithm.learns_from != "episodes":
             self.groups, self.held = held_out(by_group(self.data), {task.id for task in self.panel})
-        earns = getattr(self.world, "REWARDS", True) or reward is not None
-        if not earns or "judged" in self.composition.needs:
+        self.earns = getattr(self.world, "REWARDS", True) or reward is not None
+        if not self.earns or "judged" in self.composition.needs:
             self.panel = []  # an episode would tell nothing of what was learned
         self.updater, self.reward_model = self._updater()
         self.optimiser = self.updater.optimiser
@@ -225,6 +225,7 @@ class Trainer:
             briefs=briefs_of(self.world, self.world_config),
             settings=self.config.data_settings,
             note=self.display.note,
+            as_sampled="sampled" in self.composition.needs,
         )
         envs, judged = {task.env for task in self.tasks}, {task.id for task in self.panel}
         other = next((t.task.env for t in found if t.task.env not in envs), None)
@@ -582,7 +583,7 @@ def train(
         picture = draw_curve(run_dir.metrics(), f"{config.algo} on {config.env}: {label}")
         write_whole(run_dir.path / "curve.svg", picture.encode())
         report = load("report", "agentrl.eval.report:report_line")(run_dir.path)
-        last = [*what_next(run_dir.path, config.env, folder), report]
+        last = [*what_next(run_dir.path, config.env, folder, "" if trainer.earns else config.data), report]
         shown.finish([*summary_rows(trainer.before, trainer.after, label), *last])
         return folder
 

@@ -12,6 +12,7 @@ Splits     train, valid: a share of the prompts (`held_out`), by their hash, is 
 
 from agentrl.envs.prompts.world import (
     REPEATS,
+    REWARDS,
     SPLITS,
     VALIDATION,
     Config,
@@ -26,6 +27,7 @@ from agentrl.envs.prompts.world import (
 
 __all__ = [
     "REPEATS",
+    "REWARDS",
     "SPLITS",
     "VALIDATION",
     "Config",

@@ -3,7 +3,7 @@
 import functools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ from agentrl.types import Observation, Outcome, StepResult, Task
 SPLITS = ("train", "valid")
 VALIDATION = "valid"
 REPEATS = "strict"
+REWARDS = False
+"""Episodes earn nothing by themselves, so that nothing is told by playing them without a reward function."""
 _REMEMBERED = 4
 _PARTS = 10**6
 _WORDS = 8000
@@ -92,6 +94,9 @@ def _fill(split: str, wanting: dict[str, Task], other: dict[str, Task]) -> None:
 
 
 def _prompt(task: Task) -> Prompt:
+    if isinstance(task.data, Mapping):  # of a stored episode
+        earlier = tuple((role, text) for role, text in task.data.get("earlier", ()))
+        return Prompt(**{**task.data, "earlier": earlier})
     if not isinstance(task.data, Prompt):
         raise ConfigError(f"task {task.id!r} is not one of prompts; take tasks from agentrl.envs.prompts.tasks")
     return task.data
