@@ -12,6 +12,7 @@ from typing import Any
 
 from agentrl.briefs import Brief, Briefs
 from agentrl.errors import DataError
+from agentrl.models.chat_template import RAW
 from agentrl.records import read_trajectories
 from agentrl.seeds import seed_of
 from agentrl.types import ENDS, Completion, Memory, Message, PromptFormat, Trajectory, Turn
@@ -40,6 +41,9 @@ class Tokeniser:
         """Ids of the next turn.   messages: its prompt.   reply: the text that answered it."""
         if self._renderer is None:
             return Ids()
+        if messages[0]["role"] == RAW:
+            prompt, (token_ids,) = self._renderer.text_ids(messages[0]["content"], [reply])
+            return Ids(prompt, token_ids=token_ids)
         return self.reply(self.prompt(messages), reply)
 
     def prompt(self, messages: Sequence[Message]) -> Ids:
@@ -96,12 +100,31 @@ def tokenised(
 
     memory, format: as the model that learns is spoken to.   renderer: that model's.
     briefs: what the world that was played tells before each task.
-    as_sampled: a reply keeps its log-probs, and what could be said, where its ids and all before them are those that
-    were sampled: the same tokenizer, template, memory and format.
+    as_sampled: an episode stays as it was played, with its ids and log-probs, where this model is shown the same ids:
+    it has the tokenizer, template, memory and format that it was played in.
     A reply that was cut at its length carries no loss, since its end is not what was said.
     Raises DataError for a reply in which the format reads another action than the one that was played.
     """
-    return [_tokenised(t, memory, format, renderer, briefs(t.task), as_sampled) for t in trajectories]
+    return [
+        trajectory
+        if as_sampled and _shown_the_same(trajectory, memory, format, renderer, briefs(trajectory.task))
+        else _tokenised(trajectory, memory, format, renderer, briefs(trajectory.task))
+        for trajectory in trajectories
+    ]
+
+
+def _shown_the_same(trajectory: Trajectory, memory: Memory, format: PromptFormat, renderer: Any, brief: Brief) -> bool:
+    """Whether every prompt that opens a sequence has the ids that were answered, and every answer its log-probs."""
+    if any(turn.completion.logprobs is None for turn in trajectory.turns):
+        return False
+    for number, turn in enumerate(trajectory.turns):
+        if turn.continues:
+            continue
+        before = trajectory.turns[:number]
+        view = memory.view(trajectory.task, brief.instructions, before, turn.observation, brief.tools)
+        if list(renderer.render(format.messages(view)).ids) != list(turn.prompt_ids):
+            return False
+    return True
 
 
 def _tokenised(
@@ -110,10 +133,9 @@ def _tokenised(
     format: PromptFormat,
     renderer: Any,
     brief: Brief,
-    as_sampled: bool,
 ) -> Trajectory:
     turns: list[Turn] = []
-    tokeniser, intact = Tokeniser(renderer), as_sampled
+    tokeniser = Tokeniser(renderer)
     for turn in trajectory.turns:
         view = memory.view(trajectory.task, brief.instructions, turns, turn.observation, brief.tools)
         text = turn.completion.text
@@ -124,12 +146,7 @@ def _tokenised(
                 f"format {type(format).__name__} reads {reply.action!r}; use the format in which it was played"
             )
         ids = tokeniser.turn(format.messages(view), text)
-        said = (turn.prompt_ids, turn.completion.token_ids, turn.continues)
-        intact = as_sampled and (intact or not ids.continues)
-        intact = intact and said == (list(ids.prompt_ids), list(ids.token_ids), ids.continues)
         completion = Completion(text, list(ids.token_ids), finish=turn.completion.finish, cost=turn.completion.cost)
-        if intact:
-            completion = replace(completion, logprobs=turn.completion.logprobs, allowed=turn.completion.allowed)
         turns.append(
             replace(
                 turn,

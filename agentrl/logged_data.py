@@ -31,6 +31,7 @@ def read_data(
     briefs: Briefs = lambda task: Brief(),
     settings: DataConfig | None = None,
     note: Callable[[str], None] = lambda line: None,
+    as_sampled: bool = False,
 ) -> list[Trajectory]:
     """Everything that `data` names, tokenised once for one model, in the order in which it stands there.
 
@@ -38,13 +39,14 @@ def read_data(
     memory, format, briefs: as the model that learns is spoken to; rows of messages are taken as they stand.
     renderer: that model's; None: turns hold no ids.
     note: is told, a line each, what was read and what was left out.
+    as_sampled: episodes that this model is shown as they were played keep their log-probs, as in `tokenised`.
     Raises DataError for what is missing, damaged, of no known format, or holds nothing to learn from.
     """
     settings = settings or DataConfig()
     if data_kind(source) == "episodes":
         episodes = read_episodes(source)
         note(f"data: {source}: {len(episodes)} episodes")
-        return tokenised(episodes, memory, format, renderer, briefs)
+        return tokenised(episodes, memory, format, renderer, briefs, as_sampled)
     form, read = read_examples(source, settings, note)
     if form.name == PROMPTS:
         raise DataError(

@@ -22,6 +22,10 @@ it is the on-policy form. The paper learns Q by twin critics with slow targets; 
 episode against its group (ours), and lambda, `entropy_coef`, is 0. Nearest to the paper is the one-step credit of a
 critic that is read anew: `parts: {returns: last-turn-outcome, advantage: gae, value_loss: value-clip}`, with `settings:
 {gae: {lam: 0}}`. The mirror step with a quadratic distance is `parts: {surrogate: dro}`.
+
+On logged data (`data`) p_sampled is what the episodes were played with. So they have to be a run's, by a model of the
+same tokenizer, memory and format; what others wrote has no such number, and is refused: without it w is not known. The
+buffer can be left out then, `parts: {rewrites: []}`.
 """
 
 from dataclasses import dataclass
@@ -157,4 +161,5 @@ MDPO_OFF_POLICY = Algorithm(
     advantage="group-norm",
     surrogate=MDPO_OFF_POLICY_SURROGATE,
     aggregate="token-mean",
+    learns_from="both",
 )

@@ -79,8 +79,8 @@ class PastRollouts:
 
 
 def _is_rollout(trajectory: Trajectory) -> bool:
-    """Played by the policy, by no demonstrator, and to an end."""
-    return trajectory.source != "demonstration" and not ENDS[trajectory.ended].infrastructure
+    """Played by the policy, by no demonstrator, and to an end; what was logged comes again by itself."""
+    return trajectory.source not in ("demonstration", "logged") and not ENDS[trajectory.ended].infrastructure
 
 
 def _kept(trajectory: Trajectory) -> Trajectory:
