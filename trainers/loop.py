@@ -414,7 +414,8 @@ class Trainer:
 
         By held-out preferences too, where the data has such; by these alone where nothing can be played.
         """
-        by_pairs = await self._judge_held() if self.held else None
+        told = self.step > 0 or "reference" not in self.composition.needs  # at first all is as the reference has it
+        by_pairs = await self._judge_held() if self.held and told else None
         if self.panel:
             verdict = await judge(self._play, self.ranks, self.panel, self.config.validation, final=final)
             verdict.record.update((by_pairs.record if by_pairs is not None else {}) | verdict.record)
