@@ -100,7 +100,9 @@ def _turns_of_texts(example: Example, renderer: Any) -> list[list[Turn]]:
     texts = [_text(answer.said) for answer in example.answers]
     prompt, replies = ((), [()] * len(texts)) if renderer is None else renderer.text_ids(example.prompt, texts)
     seen, shared = prompt_of(example).observation, list(map(_same, prompt))
-    return [[_turn(0, seen, text, shared, Ids(token_ids=ids))] for text, ids in zip(texts, replies, strict=True)]
+    return [
+        [_turn(0, seen, text, shared, Ids(token_ids=ids), raw=True)] for text, ids in zip(texts, replies, strict=True)
+    ]
 
 
 def _turns(example: Example, renderer: Any) -> list[list[Turn]]:
@@ -138,14 +140,15 @@ def _same(number: int) -> int:
     return number
 
 
-def _turn(position: int, seen: Observation, reply: str, prompt_ids: list[int], ids: Ids) -> Turn:
+def _turn(position: int, seen: Observation, reply: str, prompt_ids: list[int], ids: Ids, raw: bool = False) -> Turn:
+    action = reply if raw else reply.strip()  # as the format `action` reads it
     return Turn(
         position=position,
         observation=seen,
         prompt_ids=prompt_ids,
         continues=ids.continues,
         completion=Completion(reply, token_ids=list(map(_same, ids.token_ids))),
-        action=reply,
+        action=action,
         readable=True,
         valid=True,
         reward=0.0,

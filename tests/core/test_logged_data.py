@@ -8,14 +8,19 @@ import yaml
 
 import agentrl
 from agentrl.api import resolve_layers
+from agentrl.briefs import briefs_of
+from agentrl.composition import build, world_settings
 from agentrl.config import DataConfig
 from agentrl.data_world import flag_layers, is_logged
 from agentrl.errors import DataError
 from agentrl.foreign import drawn
 from agentrl.logged_data import data_kind, read_data
 from agentrl.logged_groups import num_tokens
+from agentrl.memory.full import Full
+from agentrl.models.load import load_renderer
 from agentrl.models.renderer import Renderer
-from agentrl.records import trajectory_from_json, trajectory_to_json
+from agentrl.records import trajectory_from_json, trajectory_to_json, write_trajectories
+from agentrl.registry import load
 from agentrl.types import Observation
 from tests.models import word_tokenizer
 
@@ -248,7 +253,6 @@ def test_the_episodes_of_a_run_keep_their_world_and_how_it_was_spoken_to(played)
 
 def test_exported_episodes_are_read_as_those_of_the_run(played, tmp_path):
     from agentrl.cli.export import export_trajectories
-    from agentrl.memory.full import Full
     from agentrl.prompts.action import BareAction
 
     assert export_trajectories(played, tmp_path / "episodes.jsonl") == 2
@@ -268,6 +272,21 @@ def test_the_flag_is_what_is_learned_from_or_the_worlds_own(pairs, played, tmp_p
     assert flag_layers(str(played), [{"algo": "grpo"}])[-1] == {"data": str(played)}
     (tmp_path / "games").mkdir()
     assert not is_logged(str(tmp_path / "games")) and is_logged(str(tmp_path)) and is_logged(str(played))
+
+
+@pytest.mark.parametrize("rows", ["hh_pairs", "raw"])
+def test_rows_that_a_run_stored_are_read_as_they_first_were(rows, pairs, tmp_path):
+    source = pairs if rows == "raw" else str(DATA / f"{rows}.jsonl")
+    config = resolve_layers({"data": source})
+    world = load("env", config.env)
+    form = build("format", config.format, config.format_settings)
+    told = {"memory": Full(), "format": form, "briefs": briefs_of(world, world_settings(world, config.env_settings))}
+    renderer = load_renderer("tiny-random", config.env, world_settings(world, config.env_settings))
+    first = read_data(source, renderer=renderer, **told)
+    write_trajectories(tmp_path / "run" / "trajectories" / "step-000001.jsonl.gz", first)
+    again = read_data(tmp_path / "run", renderer=renderer, **told)
+    assert [sequence(t) for t in again] == ([sequence(t) for t in first])
+    assert [t.outcome for t in again] == [t.outcome for t in first]
 
 
 def test_data_of_no_known_format_ask_for_their_world(tmp_path):
