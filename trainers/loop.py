@@ -225,7 +225,7 @@ class Trainer:
             briefs=briefs_of(self.world, self.world_config),
             settings=self.config.data_settings,
             note=self.display.note,
-            as_sampled="sampled" in self.composition.needs,
+            as_sampled=self.composition.algorithm.learns_from != "episodes",
         )
         envs, judged = {task.env for task in self.tasks}, {task.id for task in self.panel}
         other = next((t.task.env for t in found if t.task.env not in envs), None)
