@@ -17,11 +17,11 @@ from agentrl.foreign import drawn
 from agentrl.logged_data import data_kind, read_data
 from agentrl.logged_groups import num_tokens
 from agentrl.memory.full import Full
-from agentrl.models.load import load_renderer
 from agentrl.models.renderer import Renderer
 from agentrl.records import trajectory_from_json, trajectory_to_json, write_trajectories
 from agentrl.registry import load
 from agentrl.types import Observation
+from tests.core import chat_templates
 from tests.models import word_tokenizer
 
 DATA = Path(__file__).parent / "data"
@@ -281,11 +281,11 @@ def test_rows_that_a_run_stored_are_read_as_they_first_were(rows, pairs, tmp_pat
     world = load("env", config.env)
     form = build("format", config.format, config.format_settings)
     told = {"memory": Full(), "format": form, "briefs": briefs_of(world, world_settings(world, config.env_settings))}
-    renderer = load_renderer("tiny-random", config.env, world_settings(world, config.env_settings))
+    renderer = chat_templates.renderer_for("qwen2_5")
     first = read_data(source, renderer=renderer, **told)
     write_trajectories(tmp_path / "run" / "trajectories" / "step-000001.jsonl.gz", first)
     again = read_data(tmp_path / "run", renderer=renderer, **told)
-    assert [sequence(t) for t in again] == ([sequence(t) for t in first])
+    assert [sequence(t) for t in again] == [sequence(t) for t in first]
     assert [t.outcome for t in again] == [t.outcome for t in first]
 
 
