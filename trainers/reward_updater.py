@@ -22,6 +22,7 @@ from agentrl.models.value_head import ValueModel
 from agentrl.trainers.batch import Batch, Stretch
 from agentrl.trainers.composition import Composition
 from agentrl.trainers.optimiser import Optimiser
+from agentrl.trainers.packing import packed_stream
 from agentrl.trainers.ranks import Ranks
 from agentrl.trainers.step_view import StepView
 from agentrl.trainers.update import Objective, TokenNumbers, Update, Updater
@@ -64,15 +65,12 @@ class RewardUpdater(Updater):
     def _scores(self, batch: Batch, stretches: list[Stretch]) -> tuple[Tensor, Tensor]:
         """Numbers of the trajectories of some sequences, [K], and their scores, [K] float64, with gradient."""
         numbers = batch.view.trajectory_of_token[torch.tensor([s.first_token for s in stretches])]
-        starts = [0]
-        for stretch in stretches:
-            starts.append(starts[-1] + len(stretch.ids))
-        ids = torch.tensor([i for s in stretches for i in s.ids], device=self.device)
-        positions = torch.cat([torch.arange(len(s.ids)) for s in stretches]).to(self.device)
+        stream = packed_stream(stretches, share=not self.one_by_one)
+        positions = stream.positions.to(self.device)
         images: dict[str, Tensor] = {}
         if self.image_inputs is not None and any(s.images for s in stretches):
             images, positions = self.image_inputs(stretches)
-        packed = Packed(ids, tuple(starts), positions, images)
+        packed = Packed(stream.ids.to(self.device), stream.starts, positions, images, stream.before)
         return numbers, last_token_scores(self.values, packed, self.one_by_one).double().cpu()
 
     def _one_pass_is_exact(self, batch: Batch, objective: Objective) -> bool:

@@ -32,7 +32,7 @@ from agentrl.trainers.batch import build_batch
 from agentrl.trainers.composition import compose
 from agentrl.trainers.optimiser import Optimiser
 from agentrl.trainers.ranks import Ranks
-from agentrl.trainers.reward_updater import RewardUpdater
+from agentrl.trainers.reward_updater import Judgements, RewardUpdater
 from agentrl.trainers.update import flat_gradient
 from tests.builders import view_of
 from tests.models import tiny_model
@@ -131,6 +131,27 @@ def test_two_ranks_gradients_add_up_to_that_of_one() -> None:
         found.append(flat_gradient(values))
     assert found[1].abs().max() > 0 and found[2].abs().max() > 0
     torch.testing.assert_close(found[1] + found[2], found[0], rtol=1e-9, atol=1e-12)
+
+
+def test_what_several_answers_begin_with_is_run_once_and_changes_nothing() -> None:
+    trajectories = random_trajectories(6, vocab=24, groups=3, group_size=3)
+    for trajectory in trajectories:  # a prompt that is long enough to be shared, the same in a group
+        trajectory.turns[0].prompt_ids = [int(trajectory.group[-1]) + 5] * 20
+    module = tiny_model(24, layers=2, hidden=16, dtype=torch.float64).module
+    values, composition = ValueModel(module), compose(REWARD_MODEL)
+    with torch.no_grad():
+        values.head.weight.copy_(torch.linspace(-1, 1, 16)[None])
+    batch = build_batch(trajectories)
+    batch = batch.with_view(composition.advantage(batch.view))
+    found = []
+    for one_by_one in (True, False):
+        updater = RewardUpdater(module, Optimiser(values, TrainerConfig()), values=values, one_by_one=one_by_one)
+        updater.optimiser.zero_grad()
+        update = updater.gradient(batch, composition)
+        assert isinstance(update.numbers, Judgements)
+        found.append((update.numbers.judged, flat_gradient(values)))
+    for alone, shared in zip(*found, strict=True):
+        torch.testing.assert_close(alone, shared, rtol=1e-9, atol=1e-12)
 
 
 def preferences(folder: Path, raw: bool = False) -> Path:
