@@ -98,6 +98,8 @@ class ModelReward:
         for turn in trajectory.turns:
             view = self._memory.view(trajectory.task, brief.instructions, turns, turn.observation, brief.tools)
             ids = tokeniser.turn(self._format.messages(view), turn.completion.text)
+            if ids.images:
+                raise ConfigError("the episodes hold images, which a reward model cannot be shown yet; name a judge")
             said = Completion(turn.completion.text, token_ids=list(ids.token_ids))
             turns.append(replace(turn, prompt_ids=list(ids.prompt_ids), continues=ids.continues, completion=said))
         return replace(trajectory, turns=turns)
