@@ -108,14 +108,17 @@ def learning_from_reward(config: RunConfig) -> RunConfig:
         NamedReward(config.reward)  # is it there
     composition = compose(config)
     parts = composition.parts
+    learns = composition.algorithm.learns_from != "data" and "demonstrations" not in composition.needs
+    if config.data and composition.algorithm.learns_from != "episodes":
+        return config  # what is learned from was scored before; the reward is for what is judged
     if scheme in SCHEMES:
-        learns = composition.algorithm.learns_from != "data" and "demonstrations" not in composition.needs
         require(learns, f"reward is {config.reward!r}, and {config.algo} plays no episodes that could be scored")
         return config
     if any("reward" in part.needs for slot in ("returns", "advantage") for part in parts[slot]):
         return config
     standing = next((part.name for part in parts["returns"]), "none")
-    if not parts["advantage"] or "returns" in config.parts or standing not in _READING:
+    compares = parts["advantage"] or parts["pairing"]
+    if not compares or "returns" in config.parts or standing not in _READING:
         raise ConfigError(
             f"reward is {config.reward!r}, which is added to the turn rewards, and {config.algo} with returns "
             f"{standing!r} does not read them; use one that has an advantage, and --set parts.returns=reward-sum"
