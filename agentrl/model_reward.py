@@ -70,16 +70,20 @@ class ModelReward:
         self._format = build("format", spoken.get("format", config.format), spoken.get("format_settings", {}))
         self._alone = config.rollout.deterministic
         self._writer = PolarWriter(self._model.model.tokenizer, reward.polar) if reward.form == "polar" else None
-        self._references: dict[str, str] = {}
-        self._shown: Any = None
+        self._named: dict[str, str] = {}
+        self._solutions: dict[tuple[str, int], str] = {}
+        self._expert: Runner | None = None
         if self._writer is not None:
             self._find_references(config)
-        self._waiting: list[tuple[Ids, asyncio.Future[float]]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: list[tuple[Ids, asyncio.Future[float]]] = []
         self._scoring: asyncio.Task[None] | None = None
+        self._playing: dict[tuple[str, int], asyncio.Future[str]] = {}
 
     async def __call__(self, trajectory: Trajectory) -> Outcome:
         """The episode's outcome with the score of the reward model.   Raises WorldFailure where there is none."""
+        if self._loop is not asyncio.get_running_loop():  # what another one left behind is nobody's any more
+            self._loop, self._waiting, self._scoring, self._playing = asyncio.get_running_loop(), [], None, {}
         return judged(trajectory, await self._score(await self._ids(trajectory)))
 
     async def _ids(self, trajectory: Trajectory) -> Ids:
@@ -108,8 +112,6 @@ class ModelReward:
 
     async def _score(self, ids: Ids) -> float:
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop, self._waiting, self._scoring = loop, [], None
         answer: asyncio.Future[float] = loop.create_future()
         self._waiting.append((ids, answer))
         if self._scoring is None:
@@ -150,38 +152,47 @@ class ModelReward:
                 found = best.setdefault(trajectory.task.id, trajectory)
                 if trajectory.outcome.score > found.outcome.score:
                     best[trajectory.task.id] = trajectory
-            self._references = {task: self._writer.answer(found) for task, found in best.items()}
-        elif getattr(self._world, "solution", None) is None:
+            self._named = {task: self._writer.answer(found) for task, found in best.items()}
+            return
+        if getattr(self._world, "solution", None) is None:
             raise ConfigError(
                 "this reward model compares with a reference, and the world has no solutions; name episodes to compare "
                 "with, as --set reward_settings.references=runs/demonstrations"
             )
-        self._shown = build("format", config.format, config.format_settings)
+        shown = build("format", config.format, config.format_settings)
+        rollout = replace(RunConfig().rollout, max_context=2**31 - 1, workers=1)
+        expert = Expert(self._world, format=shown)
+        self._expert = Runner(self._world, expert, format=shown, rollout=rollout, config=self._world_config)
 
     async def _reference(self, trajectory: Trajectory) -> str:
         """What this episode is compared with: its own, that of `references`, or the world's solution, played."""
-        task = trajectory.task
-        if trajectory.reference:
-            return trajectory.reference
-        if task.id not in self._references:
-            self._references[task.id] = await self._solved(task)
-        return self._references[task.id]
+        task, key = trajectory.task, (trajectory.task.id, trajectory.task.seed)
+        if trajectory.reference or task.id in self._named:
+            return trajectory.reference or self._named[task.id]
+        if key not in self._solutions:
+            if key not in self._playing:  # all rollouts of a task wait for one
+                self._playing[key] = asyncio.ensure_future(self._solved(task))
+            try:
+                self._solutions[key] = await asyncio.shield(self._playing[key])
+            finally:
+                self._playing.pop(key, None)
+        return self._solutions[key]
 
     async def _solved(self, task: Task) -> str:
         assert self._writer is not None
-        actions = self._world.solution(task) if hasattr(self._world, "solution") else None
-        if not actions:
+        actions = None if self._expert is None else self._world.solution(task)
+        if self._expert is None or not actions:
             raise WorldFailure(f"reward: there is no reference for task {task.id!r}")
-        expert = Expert(self._world, format=self._shown)
-        rollout = RunConfig().rollout
-        rollout = replace(rollout, max_turns=len(actions), max_context=2**31 - 1, workers=1)
-        async with Runner(
-            self._world, expert, format=self._shown, rollout=rollout, config=self._world_config
-        ) as runner:
-            (played,) = await runner.run([Job(task, task.id)])
+        expert = self._expert.beside(self._expert.policy, max_turns=len(actions))
+        (played,) = await expert.run([Job(task, task.id)])
         if played.failure or not played.turns:
             raise WorldFailure(f"reward: the reference of task {task.id!r} failed: {played.failure}")
         return self._writer.answer(played)
+
+    async def close(self) -> None:
+        """End the workers in which solutions are played; the next one starts new ones."""
+        if self._expert is not None:
+            await self._expert.close()
 
 
 def refuse_what_is_none(name: str) -> None:

@@ -93,6 +93,11 @@ class Runner:
         self._names = itertools.count()
 
     @property
+    def policy(self) -> Policy:
+        """Who plays."""
+        return self._stage.policy
+
+    @property
     def renderer(self) -> Any:
         """Of the policy's model; None where the policy takes messages."""
         return self._stage.renderer

@@ -116,7 +116,8 @@ def test_a_discriminator_compares_with_the_worlds_solution(folders):
     reward = ModelReward(folders["polar"], config(folders["polar"]))
     scores = [t.outcome.score for t in played(reward)]
     assert all(map(math.isfinite, scores))
-    assert reward._references == {task.id: guess.solution(task)[0] for task in guess.tasks("train")[:4]}
+    assert reward._solutions == {(task.id, task.seed): guess.solution(task)[0] for task in guess.tasks("train")[:4]}
+    assert reward._playing == {}
 
 
 def test_a_discriminator_compares_with_the_best_episodes_that_are_named(folders, tmp_path):
@@ -125,7 +126,8 @@ def test_a_discriminator_compares_with_the_best_episodes_that_are_named(folders,
     write_trajectories(tmp_path / "episodes.jsonl.gz", [other, best])
     named = config(folders["polar"], reward_settings={"references": str(tmp_path / "episodes.jsonl.gz")})
     reward = ModelReward(folders["polar"], named)
-    assert reward._references == {"guess-100-0": "ask 3"}
+    assert reward._named == {"guess-100-0": "ask 3"}
+    assert asyncio.run(reward._reference(other)) == "ask 3"
     own = dataclasses.replace(episode(("a", "ask 5")), reference="ask 9")
     assert asyncio.run(reward._reference(own)) == "ask 9", "that of the data comes first"
 
