@@ -326,7 +326,7 @@ def seat(policy: Any, config: RunConfig, world: Any, *, base_url: str = "", slot
     slots: episodes that a model decodes at once.   Raises AgentRLError for a word that stands for none.
     """
     if policy is None:
-        return _model(config, slots)
+        return _model(config, world, slots)
     if not isinstance(policy, (str, os.PathLike)):
         return Seat(policy, type(policy).__name__, getattr(policy, "renderer", None))
     word = os.fspath(policy)
@@ -337,7 +337,7 @@ def seat(policy: Any, config: RunConfig, world: Any, *, base_url: str = "", slot
         return Seat(_made(load("policy", word), config, world), word)
     if not is_model(word):
         raise unknown_name("policy", word, [*names("policy"), "tiny", "api:NAME"], LISTINGS["policy"])
-    return _model(config, slots)
+    return _model(config, world, slots)
 
 
 def _made(cls: Any, config: RunConfig, world: Any) -> Any:
@@ -349,11 +349,11 @@ def _made(cls: Any, config: RunConfig, world: Any) -> Any:
     return cls(**{name: value for name, value in offered.items() if name in wanted})
 
 
-def _model(config: RunConfig, slots: int) -> Seat:
+def _model(config: RunConfig, world: Any, slots: int) -> Seat:
     from agentrl.models.load import load_model
     from agentrl.policies.transformers_policy import TransformersPolicy
 
-    model = load_model(config.model, config.env)
+    model = load_model(config.model, config.env, world_config=world_settings(world, config.env_settings))
     rollout = config.rollout
     policy = TransformersPolicy(
         model, slots=slots, max_context=rollout.max_context, deterministic=rollout.deterministic

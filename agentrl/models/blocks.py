@@ -212,7 +212,7 @@ class Sequences:
         """starts: S + 1 offsets.   before: of each sequence the places in the stream of what it begins with."""
         if not any(a < b for a, b in before):
             return cls(tuple(starts), tuple(starts))
-        whole, index, own = [0], [], []
+        whole, index, own = [0], list[int](), list[int]()
         for (a, b), (begin, end) in zip(before, itertools.pairwise(starts), strict=True):
             index += [*range(a, b), *range(begin, end)]
             whole.append(len(index))

@@ -72,18 +72,26 @@ def write(format: Any, action: str, view: View) -> str:
 
 
 class RandomAdmissible(_Writer):
-    """One of the admissible actions, each as likely; the same for the same seeds, at any concurrency."""
+    """One of the admissible actions, each as likely; the same for the same seeds, at any concurrency.
+
+    world: a world's module. Where a moment has no admissible actions, it is asked for a blind guess, if it has
+    `guess(task, seed)`: an action of the right form by somebody who does not know what is asked.
+    """
 
     name = "random"
 
-    def __init__(self, seed: int = 0, *, format: PromptFormat | None = None) -> None:
+    def __init__(self, seed: int = 0, *, world: Any = None, format: PromptFormat | None = None) -> None:
         super().__init__(format)
         self._seed = seed
+        self._guess: Callable[[Task, int], str] | None = getattr(world, "guess", None)
 
     def choose(self, request: Request) -> str:
-        """Raises ConfigError where the world tells no admissible actions."""
+        """Raises ConfigError where the world tells no admissible actions and guesses none."""
+        seed = seed_of(self._seed, request.sampling.seed)
+        if not request.view.observation.admissible and self._guess is not None:
+            return self._guess(request.view.task, seed)
         actions = _admissible(request.view)
-        return actions[random.Random(seed_of(self._seed, request.sampling.seed)).randrange(len(actions))]
+        return actions[random.Random(seed).randrange(len(actions))]
 
 
 class Expert(_Writer):

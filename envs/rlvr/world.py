@@ -101,6 +101,18 @@ def solution(task: Task) -> list[str] | None:
     return [task.data.answer]
 
 
+def guess(task: Task, seed: int) -> str:
+    """A blind guess: the answer to another puzzle of the same kind and level; of data a choice's letter, or a number.
+
+    The same for the same seed.
+    """
+    chance = random.Random(seed)
+    if isinstance(task.data, Question):
+        choices = task.data.row.get("choices")
+        return chr(ord("A") + chance.randrange(len(choices))) if choices else str(chance.randrange(100))
+    return KINDS[task.data.kind].make(chance, task.data.level).answer
+
+
 def hints(task: Task) -> Mapping[str, Sequence[str]]:
     """Tiers of help: knowledge, planning, solution."""
     return question_hints(task.data) if isinstance(task.data, Question) else puzzle_hints(task.data)

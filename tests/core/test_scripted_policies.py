@@ -35,6 +35,18 @@ def test_a_random_policy_writes_in_its_format_and_follows_the_seeds():
     assert replies == [reply(RandomAdmissible(3, format=Tags()), seed=seed) for seed in range(30)]
 
 
+def test_a_random_policy_guesses_where_the_world_tells_no_actions():
+    class World:
+        guess = staticmethod(lambda task, seed: f"{task.id}{seed % 7}")
+
+    policy = RandomAdmissible(3, world=World, format=Tags())
+    guesses = [reply(policy, seed=seed, admissible=None) for seed in range(30)]
+    assert len(set(guesses)) == 7 and guesses == [reply(policy, seed=seed, admissible=None) for seed in range(30)]
+    assert reply(policy, seed=1) in {f"<action>{action}</action>" for action in ACTIONS}
+    with pytest.raises(ConfigError, match="tells no admissible actions"):
+        reply(RandomAdmissible(3, format=Tags()), admissible=None)
+
+
 def test_a_policy_without_a_format_takes_the_runners():
     policy = Expert(WORLD)
     with pytest.raises(ConfigError, match="pass format="):

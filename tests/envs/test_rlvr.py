@@ -97,6 +97,15 @@ def arithmetic(text):
     return value(ast.parse(text, mode="eval").body)
 
 
+def test_a_blind_guess_has_the_form_of_an_answer_and_is_seldom_right():
+    panel = rlvr.tasks("valid")
+    guesses = [(task, rlvr.guess(task, seed)) for seed, task in enumerate(panel)]
+    verdicts = [KINDS[task.kind].canonical(said) for task, said in guesses]
+    assert None not in verdicts and guesses == [(task, rlvr.guess(task, seed)) for seed, task in enumerate(panel)]
+    right = [KINDS[task.kind].right(task.data, said) for (task, _), said in zip(guesses, verdicts, strict=True)]
+    assert 0 < sum(right) < 0.2 * len(right)
+
+
 def test_the_form_of_an_answer_can_earn_a_share():
     task = next(t for t in PANEL if t.kind == "sum")
     wrong = str(int(task.data.answer) + 1)
