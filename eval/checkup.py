@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from agentrl.eval import checkup_episodes as episodes
 from agentrl.eval import checkup_learning as learning
+from agentrl.eval import checkup_preferences as preferences
 from agentrl.eval import checkup_rewards as rewards
 from agentrl.eval.checkup_evidence import SEVERITIES, Evidence, Finding
 
@@ -21,6 +22,9 @@ CHECKS: tuple[Callable[[Evidence], Iterable[Finding]], ...] = (
     learning.groups_without_signal,
     rewards.what_the_reward_leaves_open,
     rewards.parts_of_the_score,
+    preferences.displaced_likelihood,
+    preferences.pairs_in_order,
+    preferences.length_of_pairs,
     learning.length_drift,
     learning.sampler_and_trainer,
     episodes.infrastructure,

@@ -18,6 +18,24 @@ METRICS: tuple[tuple[str, tuple[tuple[str, str], ...], bool, str], ...] = (
         True,
         "Groups whose members all do the same teach nothing.",
     ),
+    (
+        "Pairs in order",
+        (("preference/accuracy", "pairs"),),
+        True,
+        "Share of the learned pairs that the policy orders so.",
+    ),
+    (
+        "Implicit rewards",
+        (("preference/reward_chosen", "preferred"), ("preference/reward_rejected", "the other")),
+        False,
+        "Their gap is the margin; both falling is likelihood going where no pair is.",
+    ),
+    (
+        "Log-probs of a pair",
+        (("preference/logp_chosen", "preferred"), ("preference/logp_rejected", "the other")),
+        False,
+        "Summed over a reply, in nats.",
+    ),
     ("Turns an episode", (("turns", "turns"),), False, "Falling with success: shorter ways are found."),
     ("Tokens an episode", (("tokens", "sampled tokens"),), False, "Growing without success: see the check-up."),
     (
@@ -77,17 +95,28 @@ def judged_points(
     return [(x, m["success"]) for x, m in told], [(x, *m["success_interval"]) for x, m in told]
 
 
-def success_chart(curve: Sequence[Mapping[str, Any]], train: Sequence[Mapping[str, Any]]) -> Chart:
-    """Success on the panel, sampled with its band and greedy with bars, over that of the steps' own episodes."""
+def success_chart(
+    curve: Sequence[Mapping[str, Any]], train: Sequence[Mapping[str, Any]], by_pairs: bool = False
+) -> Chart:
+    """Success on the panel, sampled with its band and greedy with bars, over that of the steps' own episodes.
+
+    by_pairs: the judgements are of held-out preferences.
+    """
     sampled, band = judged_points(curve, "sampled")
     greedy, bars = judged_points(curve, "greedy")
     return Chart(
-        title="Success",
+        title="Pairs in order" if by_pairs else "Success",
         percent=True,
         whole=True,
         series=[
             Series(name="a step's own episodes", points=points_of(train, "success"), colour="faint"),
-            Series(name="held-out tasks, sampled", points=sampled, band=band, colour="c1", marks="circle"),
+            Series(
+                name="held-out pairs" if by_pairs else "held-out tasks, sampled",
+                points=sampled,
+                band=band,
+                colour="c1",
+                marks="circle",
+            ),
             Series(name="held-out tasks, greedy", points=greedy, band=bars, colour="c2", marks="diamond", bars=True),
         ],
     )

@@ -114,7 +114,7 @@ def run_page(record: RunRecord, summary: Summary, version: str) -> str:
     named = [f.episode for f in summary.findings if f.episode]
     named += [key for pair in summary.examples for key in (pair.before, pair.after)]
     packed = pack(record.judged, named, record.learned)
-    chart = success_chart(summary.curve, record.train)
+    chart = success_chart(summary.curve, record.train, bool(summary.judged.get("by_pairs")))
     by_turn = entropy_by_turn(record.train)
     small = metric_charts(record.train)
     if len(by_turn.series) > 1:
@@ -125,6 +125,7 @@ def run_page(record: RunRecord, summary: Summary, version: str) -> str:
         "eyebrow": "run report" if summary.head["kind"] == "training" else "evaluation report",
         "facts": facts(summary.head),
         "headline": headline(summary),
+        "by_pairs": bool(summary.judged.get("by_pairs")),
         "before": summary.before.get(TOTAL),
         "after": summary.after.get(TOTAL),
         "verdict": summary.verdict,
@@ -189,6 +190,8 @@ def headline(summary: Summary) -> str:
     split = f" of {summary.judged.get('split')}" if summary.judged.get("split") else ""
     repeats = summary.judged.get("repeats", 1)
     episodes = measure.get("episodes") or 0
+    if summary.judged.get("by_pairs"):
+        return f"Held-out pairs in order, of {episodes:,}"
     what = f"episodes{split}, {repeats} a task" if repeats != 1 else f"tasks{split}"
     return f"Success on {episodes:,} {what}" if episodes else "Success"
 
@@ -258,6 +261,7 @@ def _strips(summary: Summary) -> list[dict[str, Any]]:
             measure = measures.get(kind)
             if measure and measure.get("episodes"):
                 label = f"{name}, {how}" if summary.before or GREEDY in measures else "success"
+                label = ("in order" if not summary.before else name) if summary.judged.get("by_pairs") else label
                 rows.append(
                     {
                         "name": label,
@@ -341,6 +345,8 @@ def _curve_note(summary: Summary) -> str:
     panels = {row["panel"]: row["sampled"]["episodes"] for row in summary.curve if row.get("sampled")}
     note = "The bands and bars are 95 % intervals of the held-out tasks. The pale line is of the tasks that are learned"
     note += " from, which change from step to step."
+    if summary.judged.get("by_pairs"):
+        note = "The band is the 95 % interval of the pairs that are not learned from."
     if len(panels) > 1:
         sizes = " and ".join(str(n) for n in dict.fromkeys(panels.values()))
         note += f" Not every point is of the same tasks: the panels had {sizes} of them."

@@ -235,6 +235,7 @@ def _judged_run(
         "after_step": last["step"] if last else None,
         "same_tasks": same,
         "interval_by": "wilson",
+        "by_pairs": last is not None and "pair_accuracy" in last and "success" not in last,
     }
 
 
@@ -352,7 +353,10 @@ def _verdict(summary: Summary) -> Iterable[str]:
     if before and before.get("episodes"):
         yield from _change(summary, before, after)
     elif summary.head["kind"] == "training":
-        yield "Nothing was judged before the first step: what was learned cannot be told from what was there."
+        if summary.judged.get("by_pairs"):
+            yield "At the beginning the policy is its own reference and orders nothing."
+        else:
+            yield "Nothing was judged before the first step: what was learned cannot be told from what was there."
     failures = sum(m.get("failures") or 0 for m in (before, after) if m)
     if failures:
         yield (
