@@ -34,6 +34,14 @@ Group = list[Trajectory]
 
 FORM = {"separator": "<bos>", "end": "<end>", "between": "<act>", "max_length": 256, "max_answer": 32}
 """In the tiny model's own words: <bos> question <act> reference <bos> question <act> candidate <end>."""
+ASKED: Mapping[str, Any] = {
+    "env": "rlvr",
+    "env_settings": {"num_train": 2000},
+    "format": "action",
+    "threads": 1,
+    "rollout": {"max_context": 128, "max_new_tokens": 16},
+}
+"""How every policy is asked, whatever it was trained on."""
 STAGES = (30, 60, 120)
 """Steps of imitation after which a policy joins the pool."""
 WEAK = "imitation-60"
@@ -91,7 +99,8 @@ def pool_of(study: Study) -> dict[str, Path]:
     apprentice = study.train(
         "imitation",
         algo="sft",
-        env_settings={"num_train": 20000},
+        env_settings={"num_train": 6000},
+        demonstrations=6000,
         model={"name": "tiny-random"},
         rollout={"tasks_per_step": 96, "max_turns": 1, "max_context": 128, "max_new_tokens": 16},
         trainer={
@@ -121,15 +130,7 @@ def answers(study: Study, pool: Mapping[str, Path], split: str, num: int, repeat
     """Each policy's sampled answers to the same questions."""
 
     def play(folder: Path) -> list[Trajectory]:
-        config = {
-            "env": "rlvr",
-            "format": "action",
-            "threads": 1,
-            "rollout": {"max_context": 128, "max_new_tokens": 16},
-        }
-        asked = agentrl.evaluate(
-            config, policy=str(folder), split=split, episodes=num, repeats=repeats, seed=study.seed
-        )
+        asked = agentrl.evaluate(ASKED, policy=str(folder), split=split, episodes=num, repeats=repeats, seed=study.seed)
         return list(asked.trajectories)
 
     return {name: study.kept(f"answers/{split}-{name}", lambda f=folder: play(f)) for name, folder in pool.items()}
@@ -176,7 +177,7 @@ def discriminator(study: Study, name: str, groups: Sequence[Group], model: Path,
         rollout={"tasks_per_step": per_step},
         trainer={
             "steps": max(2, round(laps * len(groups) / per_step)),
-            "lr": 1e-3,
+            "lr": 5e-4,
             "betas": [0.9, 0.95],
             "schedule": "linear",
             "warmup_steps": 5,
@@ -220,8 +221,7 @@ def share(of_task: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 def success(policy: Path, study: Study) -> dict[str, float]:
     """Of a policy on the questions that nothing has met."""
-    config = {"env": "rlvr", "format": "action", "threads": 1, "rollout": {"max_context": 128, "max_new_tokens": 16}}
-    tally = agentrl.evaluate(config, policy=str(policy), split="test", seed=study.seed + UNMET).by_kind["all"]
+    tally = agentrl.evaluate(ASKED, policy=str(policy), split="test", seed=study.seed + UNMET).by_kind["all"]
     low, high = wilson_interval(tally.successes, tally.episodes)
     return {"success": tally.success, "low": low, "high": high, "episodes": tally.episodes}
 
@@ -232,8 +232,8 @@ def taught(study: Study, name: str, policy: Path, reward: str) -> Path:
         name,
         algo="grpo",
         model={"name": str(policy)},
-        rollout={"tasks_per_step": 16, "group_size": 8, "max_turns": 1, "max_context": 128, "max_new_tokens": 16},
-        trainer={"steps": study.some(60), "lr": 3e-4, "warmup_steps": 3, "checkpoint_every": 1000},
+        rollout={"tasks_per_step": 12, "group_size": 8, "max_turns": 1, "max_context": 128, "max_new_tokens": 16},
+        trainer={"steps": study.some(50), "lr": 3e-4, "warmup_steps": 3, "checkpoint_every": 1000},
         validation={"num_tasks": 0},
         settings={"kl": {"coef": 0.005}},
         reward=reward,
@@ -260,10 +260,10 @@ def main() -> int:
 
     pool = pool_of(study)
     lap("pool")
-    train = answers(study, pool, "train", study.some(800, 40), 2)
+    train = answers(study, pool, "train", study.some(500, 40), 3)
     held = answers(study, pool, "test", study.some(200, 40), 2)
     lap("answers")
-    contrasted = contrasts(train, study.seed)
+    contrasted = [group for seed in range(2) for group in contrasts(train, study.seed + seed)]
     pre_trained = discriminator(study, "pre-trained", contrasted, Path("tiny"), 2)
     lap("pre-training")
     preferred = preferences(train, study.seed)
@@ -286,7 +286,7 @@ def main() -> int:
     for name, groups in (("told_apart", unmet), ("preferred", unmet_preferred)):
         result[name]["the same words as the reference"] = share(equal_to_the_reference(groups))
     lap("judging the discriminators")
-    rewards = {"pre-trained": pre_trained, "tuned": tuned, "tuned-alone": tuned_alone}
+    rewards = {"pre-trained": pre_trained, "tuned": tuned}
     result["taught"] = {"before": success(pool[WEAK], study)}
     for name, reward in {**{n: f"model:{run}" for n, run in rewards.items()}, "world": ""}.items():
         policy = taught(study, f"taught-{name}", pool[WEAK], reward)

@@ -38,7 +38,7 @@ def contrasts(pool: Mapping[str, Sequence[Trajectory]], seed: int = 0) -> list[G
 
     pool: policy -> its episodes, several of a task.
     Returns a group a (task, policy with two answers), scored 2 for the reference, 1 for the answer of the same policy,
-    0 for the other policy's. Tasks that no two policies answered give none.
+    0 for the other policy's. None where no two policies answered, or both candidates say the same.
     """
     answers: dict[str, dict[str, list[Trajectory]]] = {}
     for policy, episodes in pool.items():
@@ -54,10 +54,16 @@ def contrasts(pool: Mapping[str, Sequence[Trajectory]], seed: int = 0) -> list[G
             rng = random.Random(seed_of("polar", seed, task, policy))
             first, second = rng.sample(own, 2)
             third = rng.choice(by_policy[rng.choice(others)])
+            if _said(second) == _said(third):
+                continue
             scored = zip((first, second, third), (2.0, 1.0, 0.0), strict=True)
-            name = f"polar/{task}/{policy}"
+            name = f"polar/{seed}/{task}/{policy}"
             groups.append([_scored(episode, name, place, score) for place, (episode, score) in enumerate(scored)])
     return groups
+
+
+def _said(trajectory: Trajectory) -> list[str]:
+    return [turn.completion.text for turn in trajectory.turns]
 
 
 def _scored(trajectory: Trajectory, group: str, rollout: int, score: float) -> Trajectory:

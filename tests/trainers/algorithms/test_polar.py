@@ -79,6 +79,11 @@ def test_pre_training_takes_two_answers_of_one_policy_and_one_of_another() -> No
     assert groups == contrasts(pool, seed=1) and groups != contrasts(pool, seed=2)
 
 
+def test_candidates_that_say_the_same_tell_nothing() -> None:
+    pool = {name: [episode(("Ask.", "ask 1")), episode(("Ask.", "ask 1"))] for name in ("one", "other")}
+    assert contrasts(pool) == []
+
+
 def triples(folder: Path) -> Path:
     rows = [
         {"prompt": prompt, "reference": f"ask {n}", "chosen": f" ask {n + 1}", "rejected": " give up"}
