@@ -86,7 +86,16 @@ def cost(world: str) -> str:
     played(COST_EPISODES, 8)  # what is kept in a cache is there from now on
     one, alone = played(COST_EPISODES // 4, 1)
     eight, together = played(COST_EPISODES, 8)
-    command = [str(Path(sys.executable).with_name("agentrl")), "eval", "--env", world, "--policy", "expert", "--split", split]
+    command = [
+        str(Path(sys.executable).with_name("agentrl")),
+        "eval",
+        "--env",
+        world,
+        "--policy",
+        "expert",
+        "--split",
+        split,
+    ]
     begin = time.perf_counter()
     subprocess.run([*command, "--episodes", "1", "--quiet"], check=True, capture_output=True)
     seconds = time.perf_counter() - begin
