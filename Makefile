@@ -13,7 +13,7 @@ export PYTHON
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train train-long evaluate algorithms test test-slow lint check bench docs tiny-model clean clean-all
+.PHONY: help train train-long evaluate algorithms preferences test test-slow lint check bench docs tiny-model clean clean-all
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
@@ -43,6 +43,9 @@ test: $(VENV)/.ready-to-test ## set up, then pass the tests
 
 algorithms: $(VENV)/.ready-to-run ## train every algorithm for about 90 seconds on two worlds, and table what came of it (two hours)
 	$(BIN)/python make/algorithms.py $(ARGS)
+
+preferences: $(VENV)/.ready-to-run ## train every preference objective where the true reward is known; tables and pictures (20 minutes)
+	$(BIN)/python make/preferences.py --charts docs/images $(ARGS)
 
 test-slow: $(VENV)/.ready-to-test ## the tests that take long
 	@make/system.sh --if-possible $$(sed 's/#.*//' tests/system_programs.txt)

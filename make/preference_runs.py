@@ -10,8 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from make import letters
-
 import agentrl
 from agentrl.models.load import load_model
 from agentrl.prompts.action import BareAction
@@ -21,6 +19,7 @@ from agentrl.seeds import seed_of
 from agentrl.segments import sum_by
 from agentrl.settings import merge
 from agentrl.types import Trajectory, View
+from make import letters
 
 WORLD = "make.letters:"
 COMMON: Mapping[str, Any] = {
@@ -79,7 +78,7 @@ class Study:
 
     out: Path
     scale: float = 1.0
-    """Share of the steps: below 1 to try it."""
+    """Share of the steps and of the prompts: below 1 to try it."""
 
     def some(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         steps = max(1, round(self.scale * settings["trainer"]["steps"]))
@@ -93,11 +92,17 @@ class Study:
             _train(merge(COMMON, self.some(BASE)), self.out / "base-run", folder)
         return folder
 
+    def play(self, policy: Path, split: str, repeats: int, seed: int) -> list[Trajectory]:
+        """Sampled replies of a policy to the prompts of a split."""
+        num = 0 if self.scale >= 1 else max(1, round(self.scale * len(letters.tasks(split))))
+        asked = {"split": split, "episodes": num, "repeats": repeats, "seed": seed}
+        return list(agentrl.evaluate(COMMON, env=WORLD, policy=str(policy), **asked).trajectories)
+
     def played(self, split: str, repeats: int) -> list[Trajectory]:
         """Samples of the base on every prompt of a split; kept."""
         file = self.out / f"{split}.jsonl.gz"
         if not file.is_file():
-            write_trajectories(file, grouped(play(self.base, split, repeats, seed=1)))
+            write_trajectories(file, grouped(self.play(self.base, split, repeats, seed=1)))
         return read_trajectories(file)
 
     def data(self, name: str) -> str:
@@ -164,12 +169,6 @@ def _train(config: Mapping[str, Any], folder: Path, model: Path) -> None:
     model.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(checkpoint, model, ignore=shutil.ignore_patterns("trainer*", "optimi*"))
     shutil.rmtree(folder)
-
-
-def play(policy: Path, split: str, repeats: int, seed: int) -> list[Trajectory]:
-    """Sampled replies of a policy to every prompt of a split."""
-    played = agentrl.evaluate(COMMON, env=WORLD, policy=str(policy), split=split, repeats=repeats, seed=seed)
-    return list(played.trajectories)
 
 
 def grouped(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
@@ -242,7 +241,7 @@ def log_probs(policy: Path, trajectories: Sequence[Trajectory]) -> list[float]:
 
 def judged(study: Study, model: Path) -> dict[str, Any]:
     """Rewards and log-ratios to the base of sampled replies, by prompt; and whether pairs of the base are in order."""
-    played, held = play(model, "test", JUDGED, seed=2), study.played("test", SAMPLES)
+    played, held = study.play(model, "test", JUDGED, seed=2), study.played("test", SAMPLES)
     own, base = log_probs(model, played), log_probs(study.base, played)
     found: dict[str, Any] = {"true": {}, "proxy": {}, "kl": {}}
     for trajectory, log_ratio in zip(played, (a - b for a, b in zip(own, base, strict=True)), strict=True):

@@ -7,7 +7,7 @@ objective that learns from data, on the same pairs (`objectives`); DPO and RPO o
 wrong (`proxy`); two regularisers while that reward is learned from on-policy (`hacking`); P3O and PPO at several prices
 of divergence (`frontier`). All runs of a part have the same base, data, learning rate and number of steps. What is
 finished is not done again: a second call goes on, and two processes may share the work by parts. `--scale 0.1` does a
-tenth of the steps, to try it. About 20 minutes of one core.
+tenth of the steps on a tenth of the prompts, to try it. About 20 minutes of one core.
 """
 
 import argparse
@@ -21,13 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # run as a file, it sees its own folder alone
     sys.path.insert(0, str(ROOT))
 
-from make.preference_charts import write_charts  # noqa: E402
-from make.preference_runs import Run, Study  # noqa: E402
-from make.preference_tables import objectives_table, strengths_table  # noqa: E402
-
 from agentrl.composition import compose_parts  # noqa: E402
 from agentrl.errors import AgentRLError  # noqa: E402
 from agentrl.registry import TABLES, load  # noqa: E402
+from make.preference_charts import write_charts  # noqa: E402
+from make.preference_runs import Run, Study  # noqa: E402
+from make.preference_tables import objectives_table, strengths_table  # noqa: E402
 
 SEEDS = (0, 1, 2)
 SEEDED = ("dpo", "rpo", "kto", "simpo", "copg", "p3o")
@@ -109,7 +108,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--parts", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--out", default="runs/preferences", help="folder of the results")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the steps")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the steps and prompts")
     parser.add_argument("--charts", default="", help="folder that gets the pictures, as docs/images")
     parser.add_argument("--table", action="store_true", help="only show what is there")
     return parser.parse_args()

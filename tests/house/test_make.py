@@ -14,6 +14,7 @@ TARGETS = {
     "train",
     "train-long",
     "algorithms",
+    "preferences",
     "evaluate",
     "test",
     "test-slow",
