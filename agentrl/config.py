@@ -222,6 +222,55 @@ class RewardConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class APIConfig:
+    """How a model behind an API is asked, and what that may come to (docs/apis.md)."""
+
+    client: Literal["openai", "plain"] = "openai"
+    """Who speaks to the server: the openai package, or a plain transport that takes a quarter of its time."""
+    host: Literal["auto", "openai", "anthropic", "google", "other"] = "auto"
+    """Whose parameters the server takes; auto: as its address says."""
+    key_variable: str = ""
+    """Environment variable that holds the key; empty: the host's own, as OPENAI_API_KEY. Keys stand in no file."""
+    tools: Literal["text", "native"] = "text"
+    """native: the format's tool calls travel as the protocol's own, for formats that write any (tools)."""
+    body: dict[str, Any] = field(default_factory=dict)
+    """Fields added to every request, as {reasoning_effort: low}."""
+    leave_out: tuple[str, ...] = ()
+    """Fields that the model refuses and that are not sent, as [seed, temperature]."""
+    max_tokens_field: str = ""
+    """What the limit of a reply is called; empty: the host's own word, max_tokens or max_completion_tokens."""
+    timeout: float = 120.0
+    """Seconds for one call."""
+    tries: int = 5
+    """Calls in all for one reply, where the server fails; calls that it is too busy for are not counted."""
+    backoff: float = 0.5
+    """Seconds before the second try, doubled with each further one, a random share of it taken."""
+    longest_wait: float = 120.0
+    """A server that asks to wait for more seconds than this is not waited for."""
+    patience: float = 900.0
+    """Seconds that one reply may wait for a busy server in all."""
+    concurrency: int = 0
+    """Most calls at once, halved whenever the server is too busy; 0: rollout.concurrency."""
+    requests_per_minute: float = 0.0
+    """Calls are spread so that there are no more; 0: no limit."""
+    tokens_per_minute: float = 0.0
+    """Calls are spread so that prompts and replies have no more, prompts estimated first; 0: no limit."""
+    max_tokens: int = 0
+    """Tokens of prompts and replies that all calls may come to; reserved before each call. 0: no limit."""
+    max_cost: float = 0.0
+    """What all calls may cost, in the currency of the prices; reserved before each call. 0: no limit."""
+    prices: str = ""
+    """File of prices in place of the packaged one, agentrl/policies/prices.yaml."""
+
+    def __post_init__(self) -> None:
+        require(self.tries >= 1, f"tries is {self.tries}; it must be at least 1")
+        require(self.timeout > 0, f"timeout is {self.timeout}; it must be above 0")
+        numbers = "backoff longest_wait patience concurrency requests_per_minute tokens_per_minute max_tokens max_cost"
+        for name in numbers.split():
+            require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A whole run."""
 
@@ -267,6 +316,7 @@ class RunConfig:
     trainer: TrainerConfig = TrainerConfig()
     critic: CriticConfig = CriticConfig()
     validation: ValidationConfig = ValidationConfig()
+    api: APIConfig = APIConfig()
     seed: int = 0
     """Everything random follows from it."""
     threads: int = 0

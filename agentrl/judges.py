@@ -21,7 +21,7 @@ from typing import Any
 
 from agentrl.briefs import briefs_of
 from agentrl.composition import world_settings
-from agentrl.config import RunConfig
+from agentrl.config import APIConfig, RunConfig
 from agentrl.errors import ConfigError, PolicyFailure, WorldFailure
 from agentrl.model_reward import judged
 from agentrl.policies.api import APIPolicy
@@ -141,11 +141,9 @@ class JudgeReward:
         self._policy = APIPolicy(
             asked.model,
             asked.base_url or os.environ.get(asked.url_variable) or None,
-            key_variable=asked.key_variable,
-            timeout=asked.timeout,
-            max_tokens_field=asked.max_tokens_field,
+            APIConfig(key_variable=asked.key_variable, timeout=asked.timeout, max_tokens_field=asked.max_tokens_field),
         )
-        self.seconds = asked.timeout * asked.tries * self._policy.tries
+        self.seconds = asked.timeout * asked.tries * self._policy.settings.tries
         own = world if world is not None else load("env", config.env)
         self._briefs = briefs_of(own, world_settings(own, config.env_settings))
         self._room: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None

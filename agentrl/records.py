@@ -248,6 +248,18 @@ def _turn_from_json(position: int, record: dict[str, Any], load_image: LoadImage
     )
 
 
+_USAGE: dict[str, Any] = {
+    "prompt_tokens": 0,
+    "cached_tokens": 0,
+    "cost": None,
+    "reasoning": "",
+    "output_tokens": 0,
+    "reasoning_tokens": 0,
+    "waited": 0.0,
+}
+"""Fields of a completion that are stored where they are not this."""
+
+
 def _completion_to_json(completion: Completion) -> dict[str, Any]:
     found: dict[str, Any] = {
         "text": completion.text,
@@ -261,7 +273,7 @@ def _completion_to_json(completion: Completion) -> dict[str, Any]:
     if completion.allowed is not None:
         lengths = pack_ints(list(map(len, completion.allowed)))
         found["allowed"] = [lengths, pack_ints(list(itertools.chain.from_iterable(completion.allowed)))]
-    for name, absent in (("prompt_tokens", 0), ("cached_tokens", 0), ("cost", None)):
+    for name, absent in _USAGE.items():
         if getattr(completion, name) != absent:
             found[name] = getattr(completion, name)
     return found
@@ -276,9 +288,7 @@ def _completion_from_json(record: dict[str, Any]) -> Completion:
         finish=record["finish"],
         versions=[version for version, count in record.get("versions", ()) for _ in range(count)],
         allowed=None if allowed is None else _split(unpack_ints(allowed[1]), unpack_ints(allowed[0])),
-        prompt_tokens=record.get("prompt_tokens", 0),
-        cached_tokens=record.get("cached_tokens", 0),
-        cost=record.get("cost"),
+        **{name: record.get(name, absent) for name, absent in _USAGE.items()},
     )
 
 

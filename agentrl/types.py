@@ -166,7 +166,9 @@ class View:
     report: str | None = None
     """Notes carried from earlier turns, where the memory keeps them."""
     turn: int = 0
+    """Acting turns before this one."""
     kind: TurnKind = "act"
+    """summarise: the reply takes no action; it is the report that stands in the place of the exchanges."""
     tools: tuple[dict[str, Any], ...] = ()
 
 
@@ -177,6 +179,7 @@ class Reply:
     action: str
     readable: bool = True
     report: str | None = None
+    """The new notes; of a view of the kind `summarise`, the synthesis. None: the old ones stay."""
     gave_up: bool = False
 
 
@@ -225,6 +228,15 @@ class Completion:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     cost: float | None = None
+    """Of the call that gave this reply; None where the price is not known."""
+    reasoning: str = ""
+    """What the model thought where the server tells it apart from the reply; never read as an action."""
+    output_tokens: int = 0
+    """As the server counted them, reasoning included; 0 for policies with ids."""
+    reasoning_tokens: int = 0
+    """Of `output_tokens`."""
+    waited: float = 0.0
+    """Seconds that the call waited for rate limits and before further tries."""
 
 
 @dataclass(slots=True)
@@ -283,6 +295,11 @@ class Trajectory:
     def reward(self) -> float:
         """Sum of what the world paid."""
         return sum(turn.reward for turn in self.turns)
+
+    @property
+    def num_acts(self) -> int:
+        """Its acting turns; a summarise turn is none."""
+        return sum(turn.kind == "act" for turn in self.turns)
 
     @property
     def num_tokens(self) -> int:

@@ -332,7 +332,9 @@ def seat(policy: Any, config: RunConfig, world: Any, *, base_url: str = "", slot
     word = os.fspath(policy)
     if word.startswith("api:"):
         api = load("policy", "agentrl.policies.api:APIPolicy")
-        return Seat(api(word.removeprefix("api:"), **({"base_url": base_url} if base_url else {})), word)
+        return Seat(
+            api(word.removeprefix("api:"), base_url or None, config.api, concurrency=config.rollout.concurrency), word
+        )
     if word.replace("_", "-") in names("policy") or (":" in word and not os.path.exists(word)):
         return Seat(_made(load("policy", word), config, world), word)
     if not is_model(word):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 
@@ -24,13 +25,29 @@ def error(status: int, text: str = "no") -> tuple[int, dict[str, Any]]:
     return status, {"error": {"message": text, "type": "error", "code": status}}
 
 
+@dataclass
+class Answer:
+    """An answer to the byte, for a server that misbehaves."""
+
+    status: int = 200
+    data: bytes = b""
+    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+    cut: int | None = None
+    """Only so many bytes of the data are sent, then the connection is closed."""
+    hangs: bool = False
+    """Nothing is sent, and the connection stays open."""
+    pieces: int = 1
+    """The data come in so many pieces, a moment apart."""
+
+
 class ChatServer:
     """`async with ChatServer(answer) as server`: `answer(body, headers)` gives status and body of each call.
 
-    Status 0 closes the connection without an answer. `calls` has the bodies that came, `url` is what a client needs.
+    Status 0 closes the connection without an answer; an `Answer` says every byte. `calls` has the bodies that came,
+    `url` is what a client needs.
     """
 
-    def __init__(self, answer: Callable[[dict[str, Any], dict[str, str]], tuple[int, dict[str, Any]]]) -> None:
+    def __init__(self, answer: Callable[[dict[str, Any], dict[str, str]], tuple[int, dict[str, Any]] | Answer]) -> None:
         self.answer = answer
         self.calls: list[dict[str, Any]] = []
         self.writers: set[asyncio.StreamWriter] = set()
@@ -40,7 +57,7 @@ class ChatServer:
         return f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/v1"
 
     async def __aenter__(self) -> Self:
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -59,13 +76,35 @@ class ChatServer:
                     headers[name.lower()] = value.strip()
                 body = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))) or b"{}")
                 self.calls.append({"path": line.split()[1].decode(), **body})
-                status, answer = self.answer(body, headers)
-                if status == 0:
+                answer = self.answer(body, headers)
+                if not isinstance(answer, Answer):
+                    status, found = answer
+                    if status == 0:
+                        return
+                    answer = Answer(status, json.dumps(found).encode())
+                if not await _send(writer, answer):
                     return
-                data = json.dumps(answer).encode()
-                head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
-                writer.write(head.encode() + data)
-                await writer.drain()
+                if answer.hangs:
+                    await reader.read()  # until the client gives up
+                    return
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client gave up
         finally:
             self.writers.discard(writer)
             writer.close()
+
+
+async def _send(writer: asyncio.StreamWriter, answer: Answer) -> bool:
+    """Send it; whether the connection goes on."""
+    if answer.hangs:
+        return True
+    head = [f"HTTP/1.1 {answer.status} X", *(f"{name}: {value}" for name, value in answer.headers.items())]
+    writer.write("\r\n".join([*head, f"Content-Length: {len(answer.data)}", "", ""]).encode())
+    sent = answer.data if answer.cut is None else answer.data[: answer.cut]
+    size = -(-len(sent) // answer.pieces) or 1
+    for start in range(0, len(sent), size):
+        writer.write(sent[start : start + size])
+        await writer.drain()
+        if answer.pieces > 1:
+            await asyncio.sleep(0)
+    return answer.cut is None

@@ -1,212 +1,358 @@
-"""A model behind an OpenAI-compatible server as the policy: chat messages go out, text comes back, no ids."""
+"""A model behind a chat completions server as the policy: messages go out, text comes back, no ids.
+
+What a request looks like is in api_hosts, how it travels in api_transport, what comes back in api_answers, what calls
+may come to in api_limits and api_prices, and what is kept of them in api_record.
+"""
 
 import asyncio
-import base64
 import os
-from collections.abc import Callable, Sequence
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
+from agentrl.config import APIConfig
 from agentrl.errors import ConfigError, PolicyFailure
-from agentrl.types import Completion, Message, Request, Sampling
+from agentrl.policies.api_answers import (
+    Unread,
+    Usage,
+    asked_to_wait,
+    completion_of,
+    error_text,
+    is_out_of_credit,
+    json_of,
+    usage_of,
+)
+from agentrl.policies.api_hosts import HOSTS, body_of, host_name, is_local, with_images
+from agentrl.policies.api_limits import Budget, Pace
+from agentrl.policies.api_prices import check_money_limit, price_of
+from agentrl.policies.api_record import CallRecord, Replay, data_of, digest, response_of
+from agentrl.policies.api_transport import Answer, Transport, Unreached, transport
+from agentrl.types import Completion, Request
 
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_RETRIED = (408, 409, 429)
-"""Statuses that another try may change, beside 500 and above."""
-_LONGEST_WAIT = 30.0
-"""Seconds between two tries, whatever the server asks for."""
-_SEEDS = 2**31
-"""Servers differ in how large a seed they take; all take this."""
+__all__ = ["APIPolicy", "with_images"]
+
+_RETRIED = (408, 409, 425)
+"""Statuses that another try may change, beside 429, and 500 and above."""
+_DOUBLED = 30.0
+"""Seconds at most between two tries, where the server does not say."""
+_IMAGE_TOKENS = 40_000
+"""That an image counts for at most: the hosts' own rules give up to 37,000 for one."""
+_TOOL_TOKENS = 1024
+"""That hosts add to a prompt with tools."""
+
+
+class TryAgain(Exception):
+    """A call that gave no reply, and of which another try may."""
+
+    def __init__(self, what: str, asked: float | None, busy: bool) -> None:
+        """asked: seconds that the server asks to wait.   busy: the server has too much to do (429)."""
+        super().__init__(what)
+        self.asked, self.busy = asked, busy
+
+
+@dataclass(slots=True)
+class _Call:
+    """One reply that is asked for, over all tries."""
+
+    body: dict[str, Any]
+    hash: str
+    input: int
+    """Tokens that the prompt has at most."""
+    output: int
+    waited: float = 0.0
+    tries: int = 0
+    failed: int = 0
+    """Tries that failed by more than a busy server."""
+
+
+@dataclass(slots=True)
+class _Tried:
+    """What one try came to."""
+
+    completion: Completion | None = None
+    answer: Answer | None = None
+    usage: Usage | None = None
+    failure: str = ""
+    kind: str = ""
+    """Of failure: a status, `lost`, `unread`, `cancelled`."""
+    paid: bool = True
+    """May it have been paid for, where `usage` does not say."""
+    again: bool = True
+    """Of a failure: may another try change it."""
+
+    @property
+    def busy(self) -> bool:
+        return self.kind == "429"
+
+
+@dataclass
+class Counts:
+    """What the calls of a policy came to."""
+
+    replies: int = 0
+    calls: int = 0
+    """Tries included."""
+    failed: Counter[str] = field(default_factory=Counter)
+    """Calls without a reply, by what was wrong: a status, `lost`, `unread`, `cancelled`."""
+    waited: float = 0.0
+    """Seconds, over all replies."""
+    tokens: Counter[str] = field(default_factory=Counter)
+    """As the server counted them: input, cached, output, reasoning."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As results.json holds it."""
+        return {
+            "replies": self.replies,
+            "calls": self.calls,
+            "failed": dict(sorted(self.failed.items())),
+            "waited_seconds": self.waited,
+            "tokens": {name: self.tokens[name] for name in ("input", "cached", "output", "reasoning")},
+        }
 
 
 class APIPolicy:
     """Replies by chat completions.
 
     A call that fails for good is a PolicyFailure, never an empty answer. The key is read from the environment when it
-    is needed; it is in no representation, message or log of this class.
+    is needed; it is in no representation, message, record or log of this class.
     """
 
     takes_ids = False
+    keeps_time = True
+    """Each call has its own deadline (`api.timeout`): waiting for a rate limit is no working time."""
 
     def __init__(
         self,
         model: str,
         base_url: str | None = None,
+        settings: APIConfig | None = None,
         *,
-        key_variable: str = "OPENAI_API_KEY",
-        timeout: float = 120.0,
-        tries: int = 5,
-        backoff: float = 0.5,
-        max_tokens_field: str = "max_tokens",
+        concurrency: int = 128,
+        replay: str = "",
     ) -> None:
         """
         model: as the server names it.   base_url: of the server, as http://127.0.0.1:8000/v1; None: OpenAI's.
-        key_variable: environment variable that holds the key; a server on this machine needs none.
-        timeout: seconds for one call.   tries: calls in all for one reply.
-        backoff: seconds before the second try, doubled with each further one, with a random share taken off.
-        max_tokens_field: some models want max_completion_tokens instead.
-        Raises ConfigError where a key is needed and the variable is empty.
+        concurrency: calls at once, where the settings name none.
+        replay: a folder whose record gives the replies; no server is asked, and no key is needed.
+        Raises ConfigError where a key is needed and the variable is empty, or a limit cannot be kept.
         """
-        if tries < 1:
-            raise ConfigError(f"tries is {tries}; it must be at least 1")
-        self.model = model
-        self.base_url = base_url
-        self.timeout = timeout
-        self.tries = tries
-        self.backoff = backoff
-        self.max_tokens_field = max_tokens_field
-        self._key_variable = key_variable
-        self._clients: dict[asyncio.AbstractEventLoop, Any] = {}
-        self._key()
+        self.model, self.base_url = model, base_url
+        self.settings = settings = settings or APIConfig()
+        self._host = HOSTS[host_name(base_url, settings.host)]
+        self._key_variable = settings.key_variable or self._host.key_variable
+        self._transports: dict[asyncio.AbstractEventLoop, Transport] = {}
+        self.price = price_of(model, settings.prices)
+        check_money_limit(model, settings.max_cost, self.price)
+        self.budget = Budget(settings.max_tokens, settings.max_cost, self.price)
+        self.pace = Pace(settings.concurrency or concurrency, settings.requests_per_minute, settings.tokens_per_minute)
+        self.counts = Counts()
+        self._record: CallRecord | None = None
+        self._replay = Replay(replay) if replay else None
+        if self._replay is None:
+            self._key()
 
     def __repr__(self) -> str:
         return f"APIPolicy({self.model!r}, {self.base_url!r})"
 
+    def record_in(self, folder: str | os.PathLike[str] | None) -> None:
+        """Write every call from now on to `calls.jsonl.gz` of a folder; None: no longer.   Raises DataError."""
+        if self._record is not None:
+            self._record.close()
+        self._record = None if folder is None or self._replay is not None else CallRecord(folder)
+
+    def usage(self) -> dict[str, Any]:
+        """What its calls came to so far: counts, tokens, cost and where the prices are from."""
+        known = self.price is not None
+        return self.counts.as_dict() | {
+            "cost": self.budget.cost if known else None,
+            "currency": self.price.currency if self.price else None,
+            "prices_of": self.price.date if self.price else None,
+            "calls_of_unknown_usage": self.budget.unknown_calls,
+            "replayed": self._replay is not None,
+        }
+
     def _key(self) -> str:
-        key = os.environ.get(self._key_variable, "")
-        local = self.base_url is not None and urlsplit(self.base_url).hostname in _LOOPBACK
-        if not key and not local:
+        key = os.environ.get(self._key_variable, "").strip()
+        if not key and not is_local(self.base_url):
             raise ConfigError(f"the server needs a key: set the environment variable {self._key_variable}")
         return key or "none"
 
-    def _client(self) -> Any:
-        """The client of the running event loop: connections do not outlive the loop that they were opened in."""
-        from openai import AsyncOpenAI
-
+    def _transport(self) -> Transport:
+        """That of the running event loop: connections do not outlive the loop that they were opened in."""
         loop = asyncio.get_running_loop()
-        for closed in [other for other in self._clients if other.is_closed()]:
-            del self._clients[closed]
-        if loop not in self._clients:
-            self._clients[loop] = AsyncOpenAI(
-                api_key=self._key(), base_url=self.base_url, timeout=self.timeout, max_retries=0
-            )
-        return self._clients[loop]
+        for closed in [other for other in self._transports if other.is_closed()]:
+            del self._transports[closed]
+        if loop not in self._transports:
+            self._transports[loop] = transport(self.settings, self.base_url, self._key())
+        return self._transports[loop]
 
     async def generate(self, request: Request) -> Completion:
-        """The server's reply to `request.messages`: text, finish reason and usage; no ids, no log-probs.
+        """The server's reply to `request.messages`: text, reasoning, finish reason, usage, cost; no ids, no log-probs.
 
-        Calls that meet a busy or failing server are made again, `tries` in all.
-        Raises PolicyFailure where the server refuses, cannot be reached, or answers without text.
+        Calls that meet a busy or failing server are made again.
+        Raises PolicyFailure where the server refuses, cannot be reached, or answers without text, or where a limit of
+        the run is reached; DataError for a request that is not in the record that is replayed.
         """
-        from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
-
         if request.sampling.candidates is not None:
             raise PolicyFailure("an API policy cannot keep to given replies; use constrain: none")
-        client, body = self._client(), self._body(request)
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(self.tries),
-            wait=_wait(self.backoff),
-            retry=retry_if_exception(_passes),
-            reraise=True,
-        )
-
-        async def call() -> Any:
-            # The client walks a request given by name against its types, at twice the cost of the call itself.
-            return await client.chat.completions.create(model=self.model, messages=[], extra_body=body)
-
+        body = body_of(self.model, self._host, self.settings, request)
+        name, size = digest(body, request.sampling.seed)
+        if self._replay is not None:
+            return self._replayed(self._replay.reply(name))
+        call = _Call(body, name, _most_tokens(size, request, body), request.sampling.max_new_tokens)
         failure = ""
-        reply: Any = None
         try:
-            reply = await retrying(call)
-        except Exception as error:
-            failure = self._without_key(f"{type(error).__name__}: {error}")
-        if failure:  # raised out here, so that the client's error, which may hold the key, is not chained to it
-            raise PolicyFailure(f"API model {self.model!r}: {failure}")
-        return self._completion(reply)
+            return await self._asked(call)
+        except TryAgain as error:
+            failure = f"API model {self.model!r}: {error}"
+        except PolicyFailure as error:
+            failure = str(error)
+        if self._record is not None:
+            self._record.add({"hash": name, "time": time.time(), "failure": failure, "final": True})
+        # raised out here, so that no error of the client, which may hold the key, is chained to it
+        raise PolicyFailure(failure)
 
-    def _without_key(self, text: str) -> str:
-        """Servers quote what they were sent; and one line is enough."""
-        key = os.environ.get(self._key_variable, "")
+    async def _asked(self, call: _Call) -> Completion:
+        """Try until there is a reply.   Raises TryAgain after the last try, PolicyFailure for a refusal."""
+        from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
+        def wait(state: RetryCallState) -> float:
+            return self._wait(call, state.outcome.exception())  # type: ignore[union-attr,arg-type]
+
+        def stop(state: RetryCallState) -> bool:
+            return self._gives_up(call, state.outcome.exception(), state.upcoming_sleep)  # type: ignore[union-attr,arg-type]
+
+        retrying = AsyncRetrying(wait=wait, stop=stop, retry=retry_if_exception_type(TryAgain), reraise=True)
+        completion: Completion = await retrying(self._attempt, call)
+        completion.waited = call.waited
+        return completion
+
+    def _wait(self, call: _Call, error: TryAgain) -> float:
+        """Seconds before the next try: what the server asks for, else doubling, of which a random share is taken."""
+        if error.asked is not None:
+            return error.asked
+        return min(_DOUBLED, self.settings.backoff * 2.0 ** min(call.tries - 1, 20)) * random.uniform(0.5, 1.0)
+
+    def _gives_up(self, call: _Call, error: TryAgain, wait: float) -> bool:
+        settings = self.settings
+        enough = call.waited + wait > settings.patience if error.busy else call.failed >= settings.tries
+        if enough or wait > settings.longest_wait:
+            return True
+        call.waited += wait
+        self.counts.waited += wait
+        return False
+
+    async def _attempt(self, call: _Call) -> Completion:
+        """One call, within all limits.   Raises TryAgain or PolicyFailure where it gives no reply."""
+        expected = call.input / 4 + call.output
+        waited = await self.pace.enter(expected)
+        call.waited += waited
+        self.counts.waited += waited
+        entered = time.monotonic()
+        tried, cost = _Tried(failure="cancelled", kind="cancelled"), None
+        try:
+            held = await self.budget.reserve(call.input, call.output)
+            call.tries += 1
+            self.counts.calls += 1
+            started = time.time()
+            try:
+                tried = await self._try(call)
+            finally:
+                cost = self.budget.settle(held, tried.usage, tried.paid)
+                self._noted(call, tried, started, cost)
+        finally:
+            self.pace.leave(expected, tried.usage.input + tried.usage.output if tried.usage else None)
+        if tried.completion is not None:
+            self.pace.went_well()
+            tried.completion.cost = cost
+            return tried.completion
+        if not tried.again:
+            raise PolicyFailure(f"API model {self.model!r}: {tried.failure}")
+        asked = asked_to_wait(tried.answer) if tried.answer is not None else None
+        error = TryAgain(tried.failure, asked, tried.busy)
+        if tried.busy:
+            self.pace.too_busy(entered, min(self._wait(call, error), self.settings.longest_wait))
+        else:
+            call.failed += 1
+        raise error
+
+    async def _try(self, call: _Call) -> _Tried:
+        """One call, whatever comes of it."""
+        try:
+            answer = self._without_key(await self._transport().post(call.body))
+        except Unreached as error:
+            return _Tried(failure=self._hidden(str(error)), kind="lost", paid=error.sent)
+        if answer.status != 200:
+            again = answer.status in _RETRIED or answer.status >= 500
+            again = again or (answer.status == 429 and not is_out_of_credit(answer))
+            failure = error_text(answer)[:500]
+            return _Tried(answer=answer, failure=failure, kind=str(answer.status), paid=False, again=again)
+        usage = None
+        try:
+            reply = json_of(answer)
+            usage = usage_of(reply)
+            return _Tried(completion_of(reply), answer, usage)
+        except Unread as error:
+            return _Tried(None, answer, usage, f"the server gave {error}", "unread", again=not error.final)
+
+    def _noted(self, call: _Call, tried: _Tried, started: float, cost: float | None) -> None:
+        """Count the try, and write it down."""
+        counts, usage = self.counts, tried.usage
+        if tried.completion is None:
+            counts.failed[tried.kind] += 1
+        else:
+            counts.replies += 1
+        if usage is not None:
+            counts.tokens.update(asdict(usage))
+        if self._record is None:
+            return
+        line: dict[str, Any] = {"hash": call.hash, "try": call.tries, "time": started, "waited": call.waited}
+        line |= {"seconds": time.time() - started, "body": call.body}
+        if tried.answer is not None:
+            line |= {"status": tried.answer.status, **response_of(tried.answer.data)}
+        line |= {"usage": asdict(usage) if usage else None, "cost": cost}
+        line |= {"failure": tried.failure} if tried.completion is None else {"final": True}
+        self._record.add(line)
+
+    def _replayed(self, call: Mapping[str, Any]) -> Completion:
+        """The reply of a recorded call, read anew."""
+        answer = Answer(200, {}, data_of(call))
+        reply = json_of(answer)
+        completion, usage = completion_of(reply), usage_of(reply)
+        completion.cost = self.price.of(usage) if self.price and usage else None
+        completion.waited = float(call["waited"])
+        self.counts.replies += 1
+        self.counts.tokens.update(asdict(usage) if usage else {})
+        return completion
+
+    def _without_key(self, answer: Answer) -> Answer:
+        """Servers quote what they were sent."""
+        key = os.environ.get(self._key_variable, "").strip().encode()
+        return answer._replace(data=answer.data.replace(key, b"***")) if key and key in answer.data else answer
+
+    def _hidden(self, text: str) -> str:
+        key = os.environ.get(self._key_variable, "").strip()
         text = " ".join(text.split())
         return (text.replace(key, "***") if key else text)[:500]
-
-    def _body(self, request: Request) -> dict[str, Any]:
-        sampling: Sampling = request.sampling
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": with_images(request.messages, request.images),
-            "temperature": sampling.temperature,
-            "seed": sampling.seed % _SEEDS,
-            self.max_tokens_field: sampling.max_new_tokens,
-        }
-        if sampling.top_p < 1:
-            body["top_p"] = sampling.top_p
-        if sampling.top_k:
-            body["top_k"] = sampling.top_k
-        return body
-
-    def _completion(self, reply: Any) -> Completion:
-        choices = getattr(reply, "choices", None)
-        text = choices[0].message.content if choices else None
-        reason = choices[0].finish_reason if choices else "none"
-        if not isinstance(text, str) or reason == "content_filter":
-            raise PolicyFailure(f"API model {self.model!r} gave no text (finish reason: {reason})")
-        usage = reply.usage
-        details = getattr(usage, "prompt_tokens_details", None)
-        return Completion(
-            text=text,
-            finish="length" if reason == "length" else "stop",
-            prompt_tokens=getattr(usage, "prompt_tokens", None) or 0,
-            cached_tokens=getattr(details, "cached_tokens", None) or 0,
-        )
 
     async def release(self, episode: str) -> None:
         """Nothing is kept for an episode."""
 
     async def close(self) -> None:
-        """Close the connections of the running event loop."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.close()
+        """Close the connections of the running event loop, and the record."""
+        self.record_in(None)
+        found = self._transports.pop(asyncio.get_running_loop(), None)
+        if found is not None:
+            await found.close()
 
 
-def with_images(messages: Sequence[Message], images: Sequence[bytes]) -> list[Message]:
-    """The messages as the protocol wants them: image items become data URLs of the images, in order.
+def _most_tokens(size: int, request: Request, body: Mapping[str, Any]) -> int:
+    """Tokens that a prompt has at most: no tokenizer makes more of a text than it has bytes.
 
-    images: PNG files.   Raises PolicyFailure where there are not as many as the messages show.
+    size: bytes of the request as JSON, whose punctuation outweighs what a chat template puts between messages.
     """
-    left = list(images)
-    written: list[Message] = []
-    for message in messages:
-        content = message["content"]
-        if not isinstance(content, str):
-            content = [_item(item, left) for item in content]
-        written.append({**message, "content": content})
-    if left:
-        raise PolicyFailure(f"there are {len(left)} more images than the messages show")
-    return written
-
-
-def _item(item: dict[str, Any], images: list[bytes]) -> dict[str, Any]:
-    if item.get("type") != "image":
-        return item
-    if not images:
-        raise PolicyFailure("the messages show more images than there are")
-    data = base64.b64encode(images.pop(0)).decode("ascii")
-    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
-
-
-def _passes(error: BaseException) -> bool:
-    """Whether another try may help: the server was not reached, is busy, or failed itself."""
-    from openai import APIConnectionError, APIStatusError
-
-    if isinstance(error, APIStatusError):
-        return error.status_code in _RETRIED or error.status_code >= 500
-    return isinstance(error, APIConnectionError)
-
-
-def _wait(backoff: float) -> Callable[[Any], float]:
-    """Seconds before the next try: what the server asks for, else doubling with a random share; never long."""
-    from tenacity import wait_random_exponential
-
-    doubling = wait_random_exponential(multiplier=backoff, max=_LONGEST_WAIT)
-
-    def wait(state: Any) -> float:
-        response = getattr(state.outcome.exception(), "response", None)
-        asked = response.headers.get("retry-after", "") if response is not None else ""
-        try:
-            return min(max(float(asked), 0.0), _LONGEST_WAIT)
-        except ValueError:
-            return float(doubling(state))
-
-    return wait
+    pictures = sum(4 * -(-len(image) // 3) for image in request.images)
+    return size - pictures + len(request.images) * _IMAGE_TOKENS + (_TOOL_TOKENS if body.get("tools") else 0)

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from typing import TextIO
+from typing import Any, TextIO
 
 from agentrl.errors import DataError, PolicyFailure
 from agentrl.policies.scripted import Source, write
@@ -36,6 +36,8 @@ class Human:
         if not line:
             raise PolicyFailure("human: the input has ended")
         try:
+            if request.view.kind == "summarise":
+                return Completion(synthesis(self.format, line, request.view))
             return Completion(write(self.format, chosen(line, request.view), request.view))
         except DataError:  # an empty line, or tags: told as it is, so that the world or the format answers
             return Completion(line.strip())
@@ -51,9 +53,23 @@ def shown(view: View) -> str:
     """A view as a person reads it: what was told at first, the newest observation, the numbered actions."""
     parts = [view.instructions] if view.turn == 0 and view.instructions else []
     parts.append(view.observation.transcript)
+    if view.kind == "summarise":
+        return (
+            "\n\n".join([*parts, "All turns are about to be cleared. Notes for later (an empty line: plain ones)"])
+            + "\n> "
+        )
     actions = view.observation.admissible or ()
     parts += ["\n".join(f"{n:3} {action}" for n, action in enumerate(actions[:SHOWN_ACTIONS], 1))] if actions else []
     return "\n\n".join(parts) + "\n> "
+
+
+def synthesis(format: Any, line: str, view: View) -> str:
+    """The reply to a view of the kind `summarise`: a person's notes; an empty line leaves them to `write`.
+
+    Raises DataError for notes that the format cannot hold.
+    """
+    notes = line.strip()
+    return str(format.write("", view, report=notes)) if notes else write(format, "", view)
 
 
 def chosen(line: str, view: View) -> str:

@@ -1,6 +1,7 @@
 """Policies without a model, for tests, baselines and demonstrations; they write in the runner's format."""
 
 import random
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -11,6 +12,9 @@ from agentrl.types import Completion, PromptFormat, Request, Task, View
 Source = Literal["sampled", "demonstration", "logged", "api"]
 
 _REMEMBERED_TASKS = 4096
+_LONGEST_LINE = 160
+_LONGEST_SYNTHESIS = 1_200
+"""Characters of a scripted policy's synthesis, and of what it holds of one turn."""
 
 
 class Scripted:
@@ -50,7 +54,8 @@ class _Writer:
         raise NotImplementedError
 
     async def generate(self, request: Request) -> Completion:
-        return Completion(write(self.format, self.choose(request), request.view))
+        action = self.choose(request) if request.view.kind == "act" else ""
+        return Completion(write(self.format, action, request.view))
 
     async def release(self, episode: str) -> None:
         """Nothing is kept."""
@@ -62,13 +67,35 @@ class _Writer:
 def write(format: Any, action: str, view: View) -> str:
     """The reply that holds an action; where the format wants a report, it is the last action.
 
+    Where a synthesis is asked for, it is a plain one, whatever the action.
     Raises ConfigError without a format, DataError for an action that the format cannot hold.
     """
     if format is None:
         raise ConfigError("a scripted policy needs the format in which it replies; pass format=...")
+    if view.kind == "summarise":
+        return str(format.write("", view, report=plain_synthesis(view)))
     last = view.exchanges[-1].action if view.exchanges else ""
     text: str = format.write(action, view, report=last)
     return text
+
+
+def plain_synthesis(view: View) -> str:
+    """What was done and what came of it, a line a turn, behind the lines of the synthesis before; the newest that fit.
+
+    Tags are left out: no format may take them for its own.
+    """
+    came = [*(exchange.observation for exchange in view.exchanges[1:]), view.observation]
+    lines = (view.report or "").splitlines()
+    for exchange, observation in zip(view.exchanges, came, strict=True):
+        lines.append(f"{_line(exchange.action)}: {_line(observation.text)}")
+    while len(lines) > 1 and sum(map(len, lines)) > _LONGEST_SYNTHESIS:
+        lines.pop(0)
+    return "\n".join(line for line in lines if line.strip()) or "nothing yet"
+
+
+def _line(text: str) -> str:
+    """A text in one line, without tags."""
+    return " ".join(re.sub(r"</?\w+>", " ", text[:_LONGEST_LINE]).split())
 
 
 class RandomAdmissible(_Writer):

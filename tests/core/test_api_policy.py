@@ -7,6 +7,7 @@ import traceback
 
 import pytest
 
+from agentrl.config import APIConfig
 from agentrl.errors import ConfigError, PolicyFailure
 from agentrl.policies.api import APIPolicy, with_images
 from agentrl.types import Completion, Message, Observation, Policy, Request, Sampling, Task, View
@@ -26,7 +27,7 @@ def ask(answer, asked: Request | None = None, **settings) -> tuple[Completion, l
 
     async def run():
         async with ChatServer(answer) as server:
-            policy = APIPolicy("fake", server.url, backoff=0.0, **settings)
+            policy = APIPolicy("fake", server.url, APIConfig(**({"backoff": 0.0} | settings)))
             try:
                 return await policy.generate(asked or request()), server.calls
             finally:
@@ -43,7 +44,7 @@ def in_turn(*answers):
 
 def test_a_reply_has_text_finish_reason_and_usage():
     completion, calls = ask(in_turn(reply("ask 5", "length", prompt_tokens_details={"cached_tokens": 7})))
-    assert completion == Completion(text="ask 5", finish="length", prompt_tokens=11, cached_tokens=7)
+    assert completion == Completion(text="ask 5", finish="length", prompt_tokens=11, cached_tokens=7, output_tokens=3)
     assert completion.logprobs is None and completion.token_ids == []
     assert calls[0]["path"] == "/v1/chat/completions"
 
@@ -118,9 +119,13 @@ def test_a_server_that_is_not_there_is_a_failure():
     async def run():
         async with ChatServer(in_turn(reply("x"))) as server:
             url = server.url
-        await APIPolicy("fake", url, backoff=0.0, tries=2).generate(request())
+        policy = APIPolicy("fake", url, APIConfig(backoff=0.0, tries=2))
+        try:
+            await policy.generate(request())
+        finally:
+            await policy.close()
 
-    with pytest.raises(PolicyFailure, match=r"APIConnectionError"):
+    with pytest.raises(PolicyFailure, match="cannot be reached"):
         asyncio.run(run())
 
 
@@ -132,7 +137,7 @@ def test_constrained_sampling_is_refused():
 def test_a_key_is_asked_for_where_the_server_is_elsewhere(monkeypatch):
     monkeypatch.delenv("MY_KEY", raising=False)
     with pytest.raises(ConfigError, match="MY_KEY"):
-        APIPolicy("fake", "https://models.example/v1", key_variable="MY_KEY")
+        APIPolicy("fake", "https://models.example/v1", APIConfig(key_variable="MY_KEY"))
     with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
         APIPolicy("fake")
@@ -150,7 +155,7 @@ def test_the_key_reaches_the_server_and_nothing_else(monkeypatch, caplog):
         ask(refuse, key_variable="MY_KEY")
     assert seen == [f"Bearer {KEY}"]
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + caplog.text
-    policy = APIPolicy("fake", "https://models.example/v1", key_variable="MY_KEY")
+    policy = APIPolicy("fake", "https://models.example/v1", APIConfig(key_variable="MY_KEY"))
     assert KEY not in shown + repr(policy) + str(vars(policy))
 
 
@@ -159,7 +164,7 @@ def test_one_policy_serves_several_event_loops_one_after_the_other():
 
     async def once(number):
         async with ChatServer(in_turn(reply(str(number)))) as server:
-            policy = policies[0] if policies else APIPolicy("fake", server.url, backoff=0.0)
+            policy = policies[0] if policies else APIPolicy("fake", server.url)
             policy.base_url = server.url
             policies.append(policy)
             text = (await policy.generate(request())).text

@@ -95,7 +95,7 @@ def test_a_runner_closes_what_its_judge_holds_open(tmp_path):
             async with Runner("guess", Expert(guess), format="action", reward=reward) as runner:
                 task = guess.tasks("train")[0]
                 (played,) = await runner.run([Job(task, task.id)])
-            return played.outcome, reward._policy._clients
+            return played.outcome, reward._policy._transports
 
     outcome, clients = asyncio.run(play())
     assert outcome.score == 1.0 and clients == {}

@@ -14,7 +14,7 @@ import yaml
 import agentrl
 from agentrl.briefs import briefs_of
 from agentrl.cli.main import main
-from agentrl.config import RolloutConfig, TrainerConfig
+from agentrl.config import APIConfig, RolloutConfig, TrainerConfig
 from agentrl.envs import guess
 from agentrl.errors import ConfigError, DataError
 from agentrl.foreign import drawn, read_episodes, tokenised, trajectory_files
@@ -120,7 +120,7 @@ def from_api(memory: Any, format: Any, replies: list[str], num: int = 4) -> list
     async def run() -> list[Trajectory]:
         said = itertools.cycle(replies)
         async with ChatServer(lambda body, headers: reply(next(said))) as server:
-            policy = APIPolicy("teacher", server.url, backoff=0.0)
+            policy = APIPolicy("teacher", server.url, APIConfig(backoff=0.0))
             rollout = RolloutConfig(max_turns=3, concurrency=1)
             runner = Runner(guess, policy, memory=memory, format=format, rollout=rollout)
             try:
@@ -274,7 +274,7 @@ def sampled_like(trajectory: Trajectory) -> Trajectory:
 def test_a_server_that_fails_for_good_leaves_nothing_to_learn_from(tmp_path: Path) -> None:
     async def run() -> list[Trajectory]:
         async with ChatServer(lambda body, headers: error(400, "not like this")) as server:
-            policy = APIPolicy("teacher", server.url, backoff=0.0)
+            policy = APIPolicy("teacher", server.url, APIConfig(backoff=0.0))
             rollout = RolloutConfig(max_turns=3, tries=1)
             runner = Runner(guess, policy, memory=Full(), format=BareAction(), rollout=rollout)
             try:
