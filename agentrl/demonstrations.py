@@ -4,6 +4,7 @@ Their text is tokenised once, here; there are no log-probs of a sampler. What a 
 the context of what follows and carries no loss.
 """
 
+import functools
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,8 @@ from agentrl.briefs import Brief, briefs_of
 from agentrl.config import RolloutConfig
 from agentrl.episode import Job
 from agentrl.errors import DataError
-from agentrl.foreign import Tokeniser
+from agentrl.foreign import Tokeniser, acting_view
+from agentrl.history import History
 from agentrl.policies.scripted import Expert, write
 from agentrl.runner import Runner
 from agentrl.seeds import seed_of
@@ -78,16 +80,17 @@ def _turns(
     format: Any,
     renderer: Any,
 ) -> list[Turn]:
-    turns: list[Turn] = []
+    turns = History()
     tokeniser = Tokeniser(renderer)
-    for position, (observation, action, learn) in enumerate(demonstration.steps):
-        view = memory.view(demonstration.task, brief.instructions, turns, observation, brief.tools)
+    for observation, action, learn in demonstration.steps:
+        see = functools.partial(memory.view, demonstration.task, brief.instructions, turns, observation, brief.tools)
+        view = acting_view(see, turns, format, tokeniser, observation)
         text = write(format, action, view)
         ids = tokeniser.turn(format.messages(view), text)
         reply = format.parse(text, view)
         turns.append(
             Turn(
-                position=position,
+                position=len(turns),
                 observation=observation,
                 prompt_ids=list(ids.prompt_ids),
                 continues=ids.continues,
@@ -101,7 +104,7 @@ def _turns(
                 learn=learn,
             )
         )
-    return turns
+    return list(turns)
 
 
 def solved(

@@ -14,6 +14,7 @@ from typing import Any
 from agentrl.briefs import Briefs
 from agentrl.config import RolloutConfig
 from agentrl.errors import BoundaryError, ConfigError, PolicyFailure, WorldFailure, boundary
+from agentrl.history import History
 from agentrl.seeds import seed_of
 from agentrl.types import (
     ENDS,
@@ -86,7 +87,7 @@ class Episode:
         self.cause: BoundaryError | None = None
         self._stage, self._job, self._task, self._env = stage, job, task, env
         self._tries, self._name = tries, name
-        self._turns: list[Turn] = []
+        self._turns = History()
         self._observation: Observation | None = None
         self._seen: Observation | None = None  # what the world showed last, without our own words in front
         self._rendered: Any = None
@@ -94,6 +95,7 @@ class Episode:
         self._world_seconds = 0.0
         self._refused = 0
         self._acted = 0
+        self._sampled = 0  # tokens
 
     async def play(self) -> Trajectory:
         """Play to an end. Raises only what the user has to put right (ConfigError, DataError, ...)."""
@@ -129,7 +131,7 @@ class Episode:
             task=self._task,
             group=self._job.group,
             rollout=self._job.rollout,
-            turns=self._turns,
+            turns=list(self._turns),
             final_observation=self._observation,
             outcome=outcome,
             ended=ended,
@@ -256,7 +258,8 @@ class Episode:
         stage = self._stage
         with boundary(PolicyFailure, "policy"):
             try:
-                async with asyncio.timeout(stage.rollout.generate_seconds) as deadline:
+                limit = None if getattr(stage.policy, "keeps_time", False) else stage.rollout.generate_seconds
+                async with asyncio.timeout(limit) as deadline:
                     completion = await stage.policy.generate(request)
             except TimeoutError:
                 if not deadline.expired():
@@ -304,10 +307,11 @@ class Episode:
     def _limit(self, completion: Completion, request: Request) -> Ended | None:
         """Did this reply use up the tokens: of the policy's context, or of the episode."""
         num_tokens = len(completion.token_ids)
+        self._sampled += num_tokens
         if completion.finish == "length" and 0 < num_tokens < request.sampling.max_new_tokens:
             return "context_limit"
         limit = self._stage.rollout.max_episode_tokens
-        if limit and sum(len(turn.completion.token_ids) for turn in self._turns) >= limit:
+        if limit and self._sampled >= limit:
             return "token_limit"
         return None
 

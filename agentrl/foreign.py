@@ -1,21 +1,25 @@
 """Text that no policy of ours sampled, as trajectories to learn from: other models' episodes, demonstrations.
 
 Every prompt is written anew from what was seen and said, by the memory, format and renderer of the model that learns;
-every reply is tokenised once. There are no log-probs of a sampler.
+every reply is tokenised once. There are no log-probs of a sampler. Syntheses stand where that memory asks for them:
+those of the episode where it asked at the same place, plain ones elsewhere.
 """
 
+import functools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agentrl.briefs import Brief, Briefs
 from agentrl.errors import DataError
+from agentrl.history import History
 from agentrl.models.chat_template import RAW
+from agentrl.policies.scripted import write
 from agentrl.records import read_trajectories
 from agentrl.seeds import seed_of
-from agentrl.types import ENDS, Completion, Memory, Message, PromptFormat, Trajectory, Turn
+from agentrl.types import ENDS, Completion, Memory, Message, Observation, PromptFormat, Trajectory, Turn, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,37 @@ class Tokeniser:
         token_ids = self._renderer.reply_ids(reply)
         self._said = Completion(reply, token_ids=list(token_ids))
         return replace(prompt, token_ids=tuple(token_ids))
+
+
+def acting_view(
+    see: Callable[[], View], turns: History, format: PromptFormat, tokeniser: Tokeniser, observation: Observation
+) -> View:
+    """What is shown to the next action, once the syntheses that the memory asks for before it are written, plainly.
+
+    see: the view after `turns`, which these syntheses are appended to.   observation: the newest one.
+    They carry no loss: nobody said them.
+    """
+    while (view := see()).kind == "summarise":
+        text = write(format, "", view)
+        ids = tokeniser.turn(format.messages(view), text)
+        turns.append(
+            Turn(
+                position=len(turns),
+                observation=observation,
+                prompt_ids=list(ids.prompt_ids),
+                continues=ids.continues,
+                completion=Completion(text, list(ids.token_ids)),
+                action="",
+                readable=True,
+                valid=True,
+                reward=0.0,
+                kind="summarise",
+                report=format.parse(text, view).report,
+                images=ids.images,
+                learn=False,
+            )
+        )
+    return view
 
 
 def trajectory_files(source: str | Path) -> list[Path]:
@@ -117,13 +152,14 @@ def _shown_the_same(trajectory: Trajectory, memory: Memory, format: PromptFormat
     """Whether every prompt that opens a sequence has the ids that were answered, and every answer its log-probs."""
     if any(turn.completion.logprobs is None for turn in trajectory.turns):
         return False
-    for number, turn in enumerate(trajectory.turns):
-        if turn.continues:
-            continue
-        before = trajectory.turns[:number]
+    before = History()
+    for turn in trajectory.turns:
         view = memory.view(trajectory.task, brief.instructions, before, turn.observation, brief.tools)
-        if list(renderer.render(format.messages(view)).ids) != list(turn.prompt_ids):
+        if view.kind != turn.kind:
             return False
+        if not turn.continues and list(renderer.render(format.messages(view)).ids) != list(turn.prompt_ids):
+            return False
+        before.append(turn)
     return True
 
 
@@ -134,13 +170,17 @@ def _tokenised(
     renderer: Any,
     brief: Brief,
 ) -> Trajectory:
-    turns: list[Turn] = []
+    turns = History()
     tokeniser = Tokeniser(renderer)
     for turn in trajectory.turns:
-        view = memory.view(trajectory.task, brief.instructions, turns, turn.observation, brief.tools)
+        see = functools.partial(memory.view, trajectory.task, brief.instructions, turns, turn.observation, brief.tools)
+        view = acting_view(see, turns, format, tokeniser, turn.observation) if turn.kind == "act" else see()
+        if view.kind != turn.kind:  # a synthesis that this memory does not ask for
+            turns[-1].reward += turn.reward
+            continue
         text = turn.completion.text
         reply = format.parse(text, view)
-        if (reply.action, reply.readable) != (turn.action, turn.readable):
+        if turn.kind == "act" and (reply.action, reply.readable) != (turn.action, turn.readable):
             raise DataError(
                 f"data: turn {turn.position + 1} of task {trajectory.task.id!r} was played as {turn.action!r}, but the "
                 f"format {type(format).__name__} reads {reply.action!r}; use the format in which it was played"
@@ -150,15 +190,17 @@ def _tokenised(
         turns.append(
             replace(
                 turn,
+                position=len(turns),
                 prompt_ids=list(ids.prompt_ids),
                 continues=ids.continues,
                 images=ids.images,
                 completion=completion,
+                readable=reply.readable,
                 report=reply.report,
                 learn=turn.learn and completion.finish == "stop",
             )
         )
-    return replace(trajectory, turns=turns)
+    return replace(trajectory, turns=list(turns))
 
 
 def drawn(episodes: Sequence[Trajectory], num: int, seed: int, step: int) -> list[Trajectory]:

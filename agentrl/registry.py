@@ -22,6 +22,7 @@ TABLES: dict[str, dict[str, str]] = {
         "full": "agentrl.memory.full:Full",
         "window": "agentrl.memory.window:Window",
         "workspace": "agentrl.memory.workspace:Workspace",
+        "summary": "agentrl.memory.summary:Summary",
     },
     "format": {
         "action": "agentrl.prompts.action:BareAction",

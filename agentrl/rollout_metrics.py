@@ -8,7 +8,7 @@ from agentrl.types import ENDS, Trajectory, Turn
 def summaries(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     """Means over the episodes that ended by themselves; failures of infrastructure are counted apart.
 
-    success, score, reward, turns, tokens   means an episode (tokens: sampled ones)
+    success, score, reward, turns, tokens   means an episode (turns: acting ones; tokens: sampled ones)
     invalid_rate, unreadable_rate           shares of acting turns that the world refused, that no one could read
     ended/<end>                             share of each way of ending, over all episodes
     episodes, infrastructure_failures       counts; how many of the former are the latter
@@ -26,7 +26,7 @@ def summaries(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "success": _mean(float(t.outcome.success) for t in episodes),
         "score": _mean(t.outcome.score for t in episodes),
         "reward": _mean(t.reward for t in episodes),
-        "turns": _mean(float(len(t.turns)) for t in episodes),
+        "turns": _mean(float(t.num_acts) for t in episodes),
         "tokens": _mean(float(t.num_tokens) for t in episodes),
         "invalid_rate": _mean(float(not turn.valid) for turn in acting),
         "unreadable_rate": _mean(float(not turn.readable) for turn in acting),

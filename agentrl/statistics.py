@@ -97,7 +97,7 @@ def tally(trajectories: Iterable[Trajectory]) -> Tally:
         counts["successes"] += trajectory.outcome.success
         counts["score"] += trajectory.outcome.score
         counts["reward"] += trajectory.reward
-        counts["turns"] += len(trajectory.turns)
+        counts["turns"] += trajectory.num_acts
         counts["invalid_turns"] += sum(not (turn.readable and turn.valid) for turn in trajectory.turns)
         counts["tokens"] += trajectory.num_tokens
     whole = {name: int(value) for name, value in counts.items() if name not in ("score", "reward")}

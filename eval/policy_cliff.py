@@ -358,7 +358,7 @@ def invalid_share(trajectory: Trajectory) -> float:
 
 
 HELD_OUT: Mapping[str, Callable[[Trajectory], float]] = {
-    "turns": lambda trajectory: float(len(trajectory.turns)),
+    "turns": lambda trajectory: float(trajectory.num_acts),
     "tokens": lambda trajectory: float(trajectory.num_tokens),
     "invalid": invalid_share,
 }

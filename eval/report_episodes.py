@@ -107,7 +107,8 @@ def _seen_after(trajectory: Trajectory, turns: Sequence[Turn | None], place: int
 
 
 def _turn_to_json(turn: Turn, after: str, loops: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {"n": turn.position + 1, "a": visible(turn.action), "s": after, "w": round(turn.reward, 4)}
+    did = turn.action if turn.kind == "act" else "(writes a synthesis)"
+    row: dict[str, Any] = {"n": turn.position + 1, "a": visible(did), "s": after, "w": round(turn.reward, 4)}
     marks = [
         word
         for word, holds in (

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentrl.types import Exchange, Observation, Task, Turn, View
+from agentrl.history import history_of
+from agentrl.types import Observation, Task, Turn, View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,5 @@ class Full:
         tools: tuple[dict[str, Any], ...] = (),
     ) -> View:
         """What is shown at the turn that answers `observation`."""
-        acted = [turn for turn in turns if turn.kind == "act"]
-        exchanges = tuple(Exchange(t.observation, t.completion.text, t.action) for t in acted)
-        return View(task, instructions, observation, exchanges, turn=len(acted), tools=tools)
+        exchanges = tuple(history_of(turns).exchanges)
+        return View(task, instructions, observation, exchanges, turn=len(exchanges), tools=tools)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentrl.history import history_of
 from agentrl.settings import require
-from agentrl.types import Exchange, Observation, Task, Turn, View
+from agentrl.types import Observation, Task, Turn, View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,8 @@ class Window:
         tools: tuple[dict[str, Any], ...] = (),
     ) -> View:
         """What is shown at the turn that answers `observation`."""
-        acted = [turn for turn in turns if turn.kind == "act"]
-        visible = acted[max(len(acted) - self.config.size, 0) :]
-        exchanges = tuple(Exchange(t.observation, t.completion.text, t.action) for t in visible)
-        question = acted[0].observation.text if len(visible) < len(acted) else ""
-        return View(task, instructions, observation, exchanges, question, turn=len(acted), tools=tools)
+        history = history_of(turns)
+        acted = len(history.exchanges)
+        visible = tuple(history.exchanges[max(acted - self.config.size, 0) :])
+        question = history.question if len(visible) < acted else ""
+        return View(task, instructions, observation, visible, question, turn=acted, tools=tools)

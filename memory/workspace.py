@@ -1,13 +1,18 @@
 """workspace: the question, a report that the agent keeps rewriting, the last action and its response; nothing else.
 
-After IterResearch's Markovian workspace (arXiv 2511.07327; that text was not read here, the form follows its usual
-description). A prompt's size depends on the report and one response, not on how deep the episode is.
+After IterResearch (arXiv 2511.07327, whose text was read):
+
+    s_1 = (q, empty, empty)      (think_t, M_{t+1}, a_t) ~ policy(s_t)      s_{t+1} = (q, M_{t+1}, {a_t, response_t})
+
+q is the question, M the report; all else is dropped, the reasoning too. Size and work of a turn depend on the report
+and one response, not on how deep the episode is.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentrl.history import history_of
 from agentrl.types import Exchange, Observation, Task, Turn, View
 
 
@@ -17,7 +22,8 @@ class WorkspaceConfig:
 
 
 class Workspace:
-    """Question: the first observation's text. Report: that of the last readable reply that held one.
+    """Question: the first observation's text. Report: that of the last readable reply that held one; a reply that broke
+    the format leaves the old one in its place. Every turn of the trajectory keeps the report that it wrote.
 
     The one exchange of the view holds the last action alone: what was seen before it and the reply it stood in are
     empty. Its response is the newest observation. Every turn opens a new sequence.
@@ -37,16 +43,15 @@ class Workspace:
         tools: tuple[dict[str, Any], ...] = (),
     ) -> View:
         """What is shown at the turn that answers `observation`."""
-        acted = [turn for turn in turns if turn.kind == "act"]
-        reports = [turn.report for turn in acted if turn.readable and turn.report is not None]
-        exchanges = (Exchange(Observation(""), "", acted[-1].action),) if acted else ()
+        history = history_of(turns)
+        last = history.exchanges[-1:]
         return View(
             task,
             instructions,
             observation,
-            exchanges,
-            question=acted[0].observation.text if acted else "",
-            report=reports[-1] if reports else None,
-            turn=len(acted),
+            tuple(Exchange(Observation(""), "", exchange.action) for exchange in last),
+            question=history.question,
+            report=history.report,
+            turn=len(history.exchanges),
             tools=tools,
         )

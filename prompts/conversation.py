@@ -15,6 +15,10 @@ from agentrl.types import Exchange, Message, Observation, Reply, View
 
 LAST_ACTION = "Your last action: {}"
 UNREADABLE = "Your last reply could not be read."
+SUMMARISE = (
+    "Take no action now. All turns above are about to be cleared. Write a synthesis to stand in their place: "
+    "everything that later turns need to know."
+)
 
 
 def tools_text(tools: Sequence[dict[str, Any]]) -> str:
@@ -59,15 +63,27 @@ def earlier_messages(observation: Observation) -> list[Message]:
     return [{"role": role, "content": text} for role, text in observation.earlier]
 
 
-def conversation(view: View, system: str, shown: Callable[[Observation, bool], str]) -> list[Message]:
+def report_text(view: View) -> str:
+    """The report that the view carries, under its heading; an empty text for none."""
+    return "" if view.report is None else f"Your report so far:\n{view.report}"
+
+
+def asked(view: View, how: str) -> str:
+    """What stands below the newest observation where a synthesis is wanted; an empty text where an action is.
+
+    how: the form of the reply, as a sentence.
+    """
+    return f"{SUMMARISE} {how}" if view.kind == "summarise" else ""
+
+
+def conversation(view: View, system: str, shown: Callable[[Observation, bool], str], ask: str = "") -> list[Message]:
     """A view as messages: the question and the report in front of the first observation, then turn by turn.
 
     system: text of the system message; none is written where it is empty.
-    shown: (observation, is it the newest) -> its text.
+    shown: (observation, is it the newest) -> its text.   ask: what stands below the newest observation.
     """
     messages: list[Message] = [{"role": "system", "content": system}] if system else []
-    report = "" if view.report is None else f"Your report so far:\n{view.report}"
-    before = [view.question, report]
+    before = [view.question, report_text(view)]
     for exchange in view.exchanges:
         if is_action_alone(exchange):
             before.append(last_action_text(exchange))
@@ -77,7 +93,7 @@ def conversation(view: View, system: str, shown: Callable[[Observation, bool], s
         messages.append({"role": "assistant", "content": exchange.reply})
         before = []
     messages += earlier_messages(view.observation)
-    messages.append(user_message(sections(*before, shown(view.observation, True)), view.observation))
+    messages.append(user_message(sections(*before, shown(view.observation, True), ask), view.observation))
     return messages
 
 
@@ -100,6 +116,19 @@ def last_tag(text: str, tag: str) -> tuple[int, int, str] | None:
     return found[0], found[3], text[found[1] : found[2]].strip()
 
 
+def read_synthesis(text: str, tag: str) -> Reply:
+    """The last complete <tag>…</tag>. Without one, mended by rule: what follows the last <tag> that was opened, or else
+    what stands outside the reasoning, up to the first action. Where nothing is left, the reply is unreadable.
+    """
+    found = last_tag(text, tag)
+    if found is not None and found[2]:
+        return Reply("", report=found[2])
+    marks = re.finditer(f"</think>|<{tag}>", text, re.IGNORECASE)
+    start = max((mark.end() for mark in marks), default=0)
+    rest = re.split(f"<action>|<think>|</{tag}>", text[start:], maxsplit=1, flags=re.IGNORECASE)[0].strip()
+    return Reply("", readable=bool(rest), report=rest or None)
+
+
 def written(text: str, reply: Reply, intended: Reply) -> str:
     """The text of a reply, once it is read back as intended.
 
@@ -108,5 +137,6 @@ def written(text: str, reply: Reply, intended: Reply) -> str:
     blanks at its ends.
     """
     if reply != intended:
-        raise DataError(f"the action {intended.action[:80]!r} cannot be written in this format: it is read otherwise")
+        what = f"action {intended.action[:80]!r}" if intended.action else f"synthesis {(intended.report or '')[:80]!r}"
+        raise DataError(f"the {what} cannot be written in this format: it is read otherwise")
     return text

@@ -138,7 +138,7 @@ def ending(trajectory: "Trajectory") -> list[str]:
     lines = []
     if trajectory.final_observation is not None and trajectory.final_observation.text:
         lines += ["", printable(trajectory.final_observation.text)]
-    turns = trajectory.turns
+    turns = [turn for turn in trajectory.turns if turn.kind == "act"]
     refused = sum(not (turn.readable and turn.valid) for turn in turns)
     outcome = "success" if trajectory.outcome.success else "no success"
     lines += [

@@ -7,6 +7,7 @@ import pytest
 from agentrl.demonstrations import demonstrations
 from agentrl.errors import DataError
 from agentrl.memory.full import Full
+from agentrl.memory.summary import Summary, SummaryConfig
 from agentrl.memory.workspace import Workspace
 from agentrl.prompts.action import BareAction
 from agentrl.prompts.report import ReportAndAction
@@ -57,6 +58,15 @@ def test_prompt_and_reply_ids_are_one_stream():
     assert whole[: len(stream)] == stream
 
 
+@pytest.mark.parametrize("format", [BareAction(), Tags(), ReportAndAction()], ids=lambda form: type(form).__name__)
+def test_a_memory_that_asks_for_a_synthesis_is_given_a_plain_one_that_carries_no_loss(format):
+    (first,) = learn_from(offering(), Summary(SummaryConfig(turns=1)), format, WordRenderer(), num=1)
+    assert [(turn.kind, turn.learn) for turn in first.turns] == [("act", True), ("summarise", False), ("act", True)]
+    assert first.turns[1].report == "left: At 1." and [turn.position for turn in first.turns] == [0, 1, 2]
+    assert [turn.continues for turn in first.turns] == [False, True, False]
+    assert [turn.reward for turn in first.turns] == [0.0, 0.0, 1.0]
+
+
 def test_turns_that_are_not_to_be_learned_are_marked():
     (first,) = learn_from(offering(), num=1, mistakes=2)
     assert [turn.learn for turn in first.turns] == [False, False, True, True]
@@ -74,7 +84,7 @@ def test_an_expert_that_fails_is_no_success():
 def test_a_workspace_carries_the_last_action_as_the_report():
     renderer = WordRenderer()
     (first,) = learn_from(offering(), Workspace(), ReportAndAction(), renderer, num=1, mistakes=1)
-    assert [turn.report for turn in first.turns] == ["", "bad", "left"]
+    assert [turn.report for turn in first.turns] == [None, "bad", "left"]
     assert "<report>left</report>" in first.turns[2].completion.text
     assert not any(turn.continues for turn in first.turns)
 

@@ -1,6 +1,7 @@
 """How views become messages and replies become actions; what hostile replies do."""
 
 import time
+from dataclasses import replace
 
 import hypothesis
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from agentrl import registry
 from agentrl.errors import DataError
 from agentrl.settings import from_mapping
-from agentrl.types import Exchange, Observation, Reply, Task, View
+from agentrl.types import Completion, Exchange, Observation, Reply, Task, Turn, View
 
 TASK = Task("guess", "guess-1", "train", 1)
 FORMATS = list(registry.TABLES["format"])
@@ -73,6 +74,13 @@ def test_what_is_written_is_read_back(name, action, thought, report):
 
 
 @pytest.mark.parametrize("name", FORMATS)
+@hypothesis.given(st.lists(st.sampled_from(["<report>", "</report>", "<summary>", "</think>", "<action>", "go", " "])))
+def test_no_synthesis_is_an_exception_and_an_unreadable_one_has_no_report(name, pieces):
+    reply = make(name).parse("".join(pieces), replace(LATER, kind="summarise"))
+    assert reply.action == "" and reply.readable == bool(reply.report)
+
+
+@pytest.mark.parametrize("name", FORMATS)
 @hypothesis.given(st.text())
 def test_no_reply_is_an_exception_and_an_unreadable_one_has_no_action(name, text):
     reply = make(name).parse(text, FIRST)
@@ -118,6 +126,7 @@ def test_a_megabyte_is_read_in_no_time(name, piece):
     text = piece * (1_000_000 // len(piece))
     started = time.process_time()  # of this process alone: what else the machine does is not counted
     make(name).parse(text, FIRST)
+    make(name).parse(text, replace(FIRST, kind="summarise"))
     assert time.process_time() - started < 2
 
 
@@ -192,6 +201,57 @@ def test_a_reply_without_a_report_has_none_and_one_without_an_action_is_unreadab
     form = make("report")
     assert form.parse("<action>go</action>", FIRST) == Reply("go")
     assert form.parse("<report>news</report> go", FIRST) == Reply("", readable=False, report="news")
+
+
+@pytest.mark.parametrize(
+    ("text", "action", "report"),
+    [
+        ("<think>so</think><report>news</report><action>go</action>", "go", "news"),
+        ("<action>go</action><report>news</report>", "go", "news"),
+        ("<report>draft</report><report>news</report><action>go</action>", "go", "news"),
+        ("<REPORT>news</Report><action>go</action>", "go", "news"),
+        ("<think>so</think><report>news <action>go</action>", "go", "news"),
+        ("<report>draft</report><report>news<action>go</action>", "go", "draft"),
+        ("<report>try <action>sit</action> then <action>go</action>", "go", "try <action>sit</action> then"),
+        ("<think>so</think> news </report><action>go</action>", "go", "news"),
+        ("<action>go</action>", "go", None),
+        ("<report></report><action>go</action>", "go", None),
+        ("<report> \n</report><action>go</action>", "go", None),
+        ("<report><action>go</action>", "go", None),
+        ("<action>go</action><report>cut off in the mid", "go", None),
+        ("news</report><action>go</action>", "go", None),
+        ("</report><think>so</think><action>go</action>", "go", None),
+        ("<report>news</report>", "", "news"),
+        ("<report>news</report><action>cut off", "", "news"),
+        ("<report>news <action>go</action></report>", "", "news <action>go</action>"),
+        ("just talk", "", None),
+    ],
+)
+def test_a_broken_report_is_mended_by_rule_or_the_old_one_survives(text, action, report):
+    form, memory = make("report"), registry.load("memory", "workspace")()
+    reply = form.parse(text, WORKSPACE)
+    assert reply == Reply(action, readable=bool(action), report=report)
+    told = [("<report>old</report><action>look</action>", Reply("look", report="old")), (text, reply)]
+    turns = [
+        Turn(
+            n,
+            Observation("seen"),
+            [],
+            False,
+            Completion(said),
+            read.action,
+            read.readable,
+            True,
+            0.0,
+            "act",
+            read.report,
+        )
+        for n, (said, read) in enumerate(told)
+    ]
+    trusted = report if reply.readable and report else "old"
+    shown = memory.view(TASK, "Win.", turns, Observation("a hall"))
+    assert shown.report == trusted and f"Your report so far:\n{trusted}\n" in form.messages(shown)[1]["content"]
+    assert [turn.report for turn in turns] == ["old", report], "what every round wrote stays in the trajectory"
 
 
 @pytest.mark.parametrize("name", FORMATS)
