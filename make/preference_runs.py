@@ -182,12 +182,17 @@ def grouped(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
 
 
 def pairs_of(trajectories: Sequence[Trajectory]) -> list[tuple[Trajectory, Trajectory]]:
-    """First and second reply to a prompt, third and fourth, ...; those that say the same make none."""
+    """First and second reply to a prompt, third and fourth, ...; those that say the same make none.
+
+    Nor do those of which one is not six letters long, a few in a thousand: a policy that learns to say such a reply
+    less unlearns to end any, which the rewards do not see.
+    """
     by_task: dict[str, list[Trajectory]] = {}
     for trajectory in trajectories:
         by_task.setdefault(trajectory.task.id, []).append(trajectory)
     pairs = [pair for own in by_task.values() for pair in zip(own[::2], own[1::2], strict=False)]
-    return [(a, b) for a, b in pairs if said(a) != said(b)]
+    whole = [pair for pair in pairs if all(len(said(t).split()) == letters.LENGTH for t in pair)]
+    return [(a, b) for a, b in whole if said(a) != said(b)]
 
 
 def said(trajectory: Trajectory) -> str:
