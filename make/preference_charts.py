@@ -7,9 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from agentrl.eval.report_charts import Chart, Point, Series, draw
+from agentrl.eval.report_charts import Chart, Point, Series, draw, interval_strip
+from agentrl.eval.statistics import bootstrap_interval
 from agentrl.run_directory import write_whole
-from make.preference_tables import by_label, mean
+from make.preference_tables import by_label, mean, together
 
 Result = Mapping[str, Any]
 
@@ -52,7 +53,7 @@ def style() -> str:
 def curves(results: Sequence[Result], y: str, by: str = "kl") -> list[Series]:
     """A line a method through its strengths' means over seeds; a bar from the lowest seed to the highest.
 
-    by: `kl`, or `strength`: the number of the strength, the weakest 1.
+    by: `kl`: the median seed's, since a seed that no longer ends its replies would be far away; or `strength`: the number of the strength, the weakest 1.
     """
     found = []
     labels = list(dict.fromkeys(result["label"] for result in results))
@@ -64,7 +65,7 @@ def curves(results: Sequence[Result], y: str, by: str = "kl") -> list[Series]:
         band: list[tuple[float, float, float]] = []
         for number, (_, runs) in enumerate(sorted(own.items()), 1):
             seeds = [mean(run[y]) for run in runs]
-            x = float(number) if by == "strength" else statistics.fmean(mean(run["kl"]) for run in runs)
+            x = float(number) if by == "strength" else statistics.median(mean(run["kl"]) for run in runs)
             places.append((x, statistics.fmean(seeds)))
             band.append((x, min(seeds), max(seeds)))
         line, name = sorted(places), NAMES.get(label, label)
@@ -96,9 +97,34 @@ def picture(title: str, panels: Sequence[Panel]) -> str:
         body.append(chart.replace("<svg ", size, 1))
         body.append(_text(left + 46, HEAD + 4, panel.y_name))
         body.append(_text(left + 46 + (WIDTH - 60) / 2, HEAD + HEIGHT + 14, panel.x_name, 'text-anchor="middle"'))
+    return _document(whole, height, body)
+
+
+def ladder(title: str, before: Result, results: Sequence[Result]) -> str:
+    """Every objective's true reward with its 95 % interval over prompts, the highest first, and the base's below."""
+    rows = [
+        (label, "c1", mean(true), *bootstrap_interval(true))
+        for (label, _), runs in by_label(results).items()
+        for true in [together(runs, "true")]
+    ]
+    rows.sort(key=lambda row: -row[2])
+    rows.append(("base", "c6", mean(before["true"]), *bootstrap_interval(before["true"])))
+    left, width, tall = 140, 480, 10 + 14 * len(rows)
+    strip = str(interval_strip([row[1:] for row in rows], width))
+    body = [_text(14, 20, title, 'style="font-size:14px;font-weight:bold"')]
+    body.append(strip.replace("<svg ", f'<svg x="{left}" y="34" width="{width}" height="{tall}" ', 1))
+    body += [_text(left - 8, 34 + 16 + 14 * n, row[0], 'text-anchor="end"') for n, row in enumerate(rows)]
+    body += [
+        _text(left + 5 + (width - 10) * share, 34 + tall + 14, f"{share:g}", 'text-anchor="middle"')
+        for share in (0, 0.25, 0.5, 0.75, 1)
+    ]
+    return _document(left + width + 14, 34 + tall + FOOT, body)
+
+
+def _document(width: int, height: int, body: Sequence[str]) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole} {height}" width="{whole}" height="{height}">'
-        f'<style>{style()}</style><rect width="{whole}" height="{height}" fill="white"/>{"".join(body)}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+        f'<style>{style()}</style><rect width="{width}" height="{height}" fill="white"/>{"".join(body)}</svg>\n'
     )
 
 
@@ -119,8 +145,11 @@ def panels_of(part: str, before: Result, results: Sequence[Result]) -> list[Pane
 
 
 def write_charts(folder: Path, before: Result, results: Mapping[str, Sequence[Result]]) -> None:
-    """A file for each part that varies a strength and has results: `preferences-PART.svg`."""
+    """A file for each part that has results: `preferences-PART.svg`."""
     folder.mkdir(parents=True, exist_ok=True)
+    if results.get("objectives"):
+        drawn = ladder("True reward after learning from the same pairs", before, results["objectives"])
+        write_whole(folder / "preferences-objectives.svg", drawn.encode())
     for part, title in TITLES.items():
         if results.get(part):
             drawn = picture(title, panels_of(part, before, results[part]))

@@ -32,11 +32,11 @@ def by_label(results: Iterable[Result]) -> dict[tuple[str, float | None], list[R
     return found
 
 
-def with_seeds(results: Sequence[Result], name: str) -> str:
-    """`0.913 (0.905, 0.915, 0.919)`."""
+def with_seeds(results: Sequence[Result], name: str, digits: int = 3) -> str:
+    """`0.913 (0.905, 0.915, 0.919)`: the mean, and each seed's own."""
     own = [mean(result[name]) for result in results]
-    seeds = f" ({', '.join(f'{value:.3f}' for value in own)})" if len(own) > 1 else ""
-    return f"{statistics.fmean(own):.3f}{seeds}"
+    seeds = f" ({', '.join(f'{value:.{digits}f}' for value in own)})" if len(own) > 1 else ""
+    return f"{statistics.fmean(own):.{digits}f}{seeds}"
 
 
 def objectives_table(before: Result, results: Sequence[Result]) -> str:
@@ -51,10 +51,10 @@ def objectives_table(before: Result, results: Sequence[Result]) -> str:
     for (label, _), runs in by_label(results).items():
         gain = paired_difference_interval(before["true"], together(runs, "true"))
         lines.append(
-            f"| {label} | {with_seeds(runs, 'true')} | {gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}] | "
-            f"{mean(together(runs, 'kl')):.2f} | {100 * mean(together(runs, 'in_order')):.0f} |"
+            f"| `{label}` | {with_seeds(runs, 'true')} | {gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}] | "
+            f"{with_seeds(runs, 'kl', 2)} | {100 * mean(together(runs, 'in_order')):.0f} |"
         )
-    notes = dict.fromkeys(f"{r['label']}: {r['note']}." for r in results if r["note"])
+    notes = dict.fromkeys(f"`{r['label']}`: {r['note']}." for r in results if r["note"])
     return "\n".join([*lines, "", *notes])
 
 
@@ -69,7 +69,7 @@ def strengths_table(before: Result, results: Sequence[Result]) -> str:
     for (label, strength), runs in sorted(by_label(results).items(), key=lambda item: (item[0][0], item[0][1] or 0)):
         low, high = bootstrap_interval(together(runs, "true"))
         lines.append(
-            f"| {label} | {strength:g} | {with_seeds(runs, 'true')} | [{low:.3f}, {high:.3f}] | "
-            f"{mean(together(runs, 'proxy')):.3f} | {mean(together(runs, 'kl')):.2f} |"
+            f"| `{label}` | {strength:g} | {with_seeds(runs, 'true')} | [{low:.3f}, {high:.3f}] | "
+            f"{with_seeds(runs, 'proxy')} | {with_seeds(runs, 'kl', 2)} |"
         )
     return "\n".join(lines)

@@ -119,8 +119,12 @@ def test_a_run_is_judged_kept_and_drawn(shown, tmp_path):
     assert again == found, "what is finished is not done again"
     before = study.before()
     assert max(abs(value) for values in before["kl"].values() for value in values) < 1e-4
-    assert "| dpo | 0.1 |" in strengths_table(before, [found]) and "| dpo |" in objectives_table(before, [found])
+    assert "| `dpo` | 0.1 |" in strengths_table(before, [found]) and "| `dpo` |" in objectives_table(before, [found])
     write_charts(Path(tmp_path / "images"), before, {"proxy": [found], "hacking": []})
-    (picture,) = (tmp_path / "images").iterdir()
-    root = ElementTree.fromstring(picture.read_text())
-    assert {"DPO", "base"} <= {text.text for text in root.iter() if text.tag.endswith("text")}
+    assert words_in(tmp_path / "images" / "preferences-proxy.svg") >= {"DPO", "base"}
+    write_charts(Path(tmp_path / "images"), before, {"objectives": [found]})
+    assert words_in(tmp_path / "images" / "preferences-objectives.svg") >= {"dpo", "base"}
+
+
+def words_in(picture):
+    return {text.text for text in ElementTree.parse(picture).iter() if text.tag.endswith("text")}
