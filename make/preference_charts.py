@@ -53,7 +53,8 @@ def style() -> str:
 def curves(results: Sequence[Result], y: str, by: str = "kl") -> list[Series]:
     """A line a method through its strengths' means over seeds; a bar from the lowest seed to the highest.
 
-    by: `kl`: the median seed's, since a seed that no longer ends its replies would be far away; or `strength`: the number of the strength, the weakest 1.
+    by: `kl`: the median seed's, since a seed that no longer ends its replies would be far away; or `strength`: its
+    number, the weakest 1.
     """
     found = []
     labels = list(dict.fromkeys(result["label"] for result in results))
