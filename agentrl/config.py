@@ -261,6 +261,8 @@ class APIConfig:
     """What all calls may cost, in the currency of the prices; reserved before each call. 0: no limit."""
     prices: str = ""
     """File of prices in place of the packaged one, agentrl/policies/prices.yaml."""
+    replay: str = ""
+    """A folder of an evaluation whose recorded calls give the replies: no server is asked, nothing is paid."""
 
     def __post_init__(self) -> None:
         require(self.tries >= 1, f"tries is {self.tries}; it must be at least 1")

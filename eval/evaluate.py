@@ -25,6 +25,7 @@ from agentrl.run_directory import RUN_SCHEMA, RunDirectory, panel_hash, write_js
 from agentrl.runner import Job, Runner
 from agentrl.statistics import TOTAL, Tally, tally_by_kind
 from agentrl.types import ENDS, Task, Trajectory
+from agentrl.usage import usage_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,8 @@ class EvalResult:
     run_dir: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """How it was asked: split, episodes, repeats, temperature, seed."""
+    usage: Mapping[str, Any] | None = None
+    """Of a model behind an API: tokens and cost of these episodes, and of all calls of the policy so far."""
 
     @property
     def decoding(self) -> str:
@@ -79,6 +82,7 @@ class EvalResult:
             "success": self.success,
             "success_interval": list(self.success_interval),
             "interval_by": self.interval_by,
+            **({} if self.usage is None else {"usage": dict(self.usage)}),
             "by_kind": {
                 kind: counts.as_dict() | {"success_interval": list(self.intervals[kind])}
                 for kind, counts in self.by_kind.items()
@@ -223,8 +227,14 @@ async def _judge(
             how = f"{part.split}, {decoding_name(part.greedy)}, {repeats} a task"
             display.start(f"{config.env}: {seated.name} on {len(part.tasks)} tasks of {how}", 1)
             started = time.perf_counter()
+            is_api = hasattr(seated.policy, "record_in")
+            if is_api:
+                seated.policy.record_in(part.folder.path if part.folder is not None else None)
             trajectories = await _play(runner, part, repeats, display)
             result = _result(config, seated.name, part, trajectories, time.perf_counter() - started, repeats)
+            if is_api:
+                used = {"episodes": usage_of(trajectories), "policy": seated.policy.usage()}
+                result = replace(result, usage=used)
             results.append(_written(result, part.folder) if part.folder is not None else result)
     finally:
         await runner.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -23,6 +24,20 @@ def reply(text: str | None, finish: str = "stop", **usage: Any) -> tuple[int, di
 
 def error(status: int, text: str = "no") -> tuple[int, dict[str, Any]]:
     return status, {"error": {"message": text, "type": "error", "code": status}}
+
+
+def halving(body: dict[str, Any], headers: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """Plays `guess` by halving, from the messages alone: the same reply to the same request."""
+    low, high, asked = 1, 100, 0
+    for message in body["messages"]:
+        text = str(message["content"])
+        if message["role"] == "assistant":
+            asked = int(re.findall(r"ask (\d+)", text)[-1])
+        elif text.startswith("Higher."):
+            low = asked + 1
+        elif text.startswith("Lower."):
+            high = asked - 1
+    return reply(f"<action>ask {(low + high) // 2}</action>")
 
 
 @dataclass

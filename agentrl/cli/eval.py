@@ -3,7 +3,8 @@
 agentrl eval --env guess --policy random --episodes 100
 agentrl eval --env alfworld --policy tiny --split valid_seen,valid_unseen --both
 agentrl eval --env alfworld --policy runs/alfworld-epo-0 --repeats 4 --out runs/judged
-agentrl eval --env guess --policy api:NAME --base-url http://127.0.0.1:8000/v1
+agentrl eval --env guess --policy api:NAME --base-url http://127.0.0.1:8000/v1 --out runs/judged
+agentrl eval --env guess --policy api:NAME --base-url http://127.0.0.1:8000/v1 --replay runs/judged
 """
 
 import argparse
@@ -21,7 +22,7 @@ from agentrl.cli.parser import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from agentrl.config import RunConfig
@@ -38,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--episodes", type=whole_number(), default=0, help="tasks, spread over the split; 0: all")
     parser.add_argument("--repeats", type=whole_number(1), default=1, help="episodes of each task")
     parser.add_argument("--out", default="", metavar="FOLDER", help="write trajectories and results.json here")
+    parser.add_argument(
+        "--replay", default="", metavar="FOLDER", help="take the replies of api:NAME from this evaluation's record"
+    )
     parser.add_argument("--quiet", action="store_true", help="show the table alone")
     parser.add_argument("--dry-run", action="store_true", help="show the configuration, check it, and stop")
     add_reward(parser)
@@ -61,6 +65,8 @@ def configuration(args: argparse.Namespace) -> "tuple[RunConfig, str]":
 
     layers: list[dict[str, Any]] = settings_layers(args, SETTING_FLAGS)
     layers.append(policy_layer(args.policy))
+    if getattr(args, "replay", ""):
+        layers.append({"api": {"replay": args.replay}})
     if args.temperature is not None:
         layers.append({"rollout": {"temperature": args.temperature}})
     return resolve_layers(*layers), args.policy
@@ -194,9 +200,25 @@ def table(result: Any) -> list[str]:
             f"{result.all.failures} episodes ended by an infrastructure failure and are in no mean; first: "
             + next(str(t.failure) for t in result.trajectories if t.failure)
         )
+    if result.usage is not None:
+        lines.append(usage_line(result.usage))
     if result.run_dir is not None:
         lines.append(f"written to {result.run_dir}")
     return lines
+
+
+def usage_line(usage: "Mapping[str, Any]") -> str:
+    """Tokens and cost of a model behind an API; an unknown price is said to be unknown."""
+    tokens, policy = usage["episodes"]["tokens"], usage["policy"]
+    line = (
+        f"{tokens['input']:,} input tokens ({tokens['cached']:,} cached), {tokens['output']:,} output tokens"
+        f" ({tokens['reasoning']:,} reasoning)"
+    )
+    if policy["cost"] is None:
+        return f"{line}; cost unknown: the price of this model is not in the file of prices (api.prices)"
+    cost = "of unknown cost" if usage["episodes"]["cost"] is None else f"{usage['episodes']['cost']:.4f}"
+    spent = "nothing: replayed" if policy["replayed"] else f"{policy['cost']:.4f} with calls that gave no reply"
+    return f"{line}; {cost} {policy['currency']} by prices of {policy['prices_of']}; spent: {spent}"
 
 
 _MEANS = (("score", 3), ("turns", 1))

@@ -131,13 +131,13 @@ class APIPolicy:
         settings: APIConfig | None = None,
         *,
         concurrency: int = 128,
-        replay: str = "",
     ) -> None:
         """
         model: as the server names it.   base_url: of the server, as http://127.0.0.1:8000/v1; None: OpenAI's.
         concurrency: calls at once, where the settings name none.
-        replay: a folder whose record gives the replies; no server is asked, and no key is needed.
-        Raises ConfigError where a key is needed and the variable is empty, or a limit cannot be kept.
+        With `settings.replay` no server is asked, and no key is needed.
+        Raises ConfigError where a key is needed and the variable is empty, or a limit cannot be kept; DataError where
+        there is no record to replay.
         """
         self.model, self.base_url = model, base_url
         self.settings = settings = settings or APIConfig()
@@ -150,7 +150,7 @@ class APIPolicy:
         self.pace = Pace(settings.concurrency or concurrency, settings.requests_per_minute, settings.tokens_per_minute)
         self.counts = Counts()
         self._record: CallRecord | None = None
-        self._replay = Replay(replay) if replay else None
+        self._replay = Replay(settings.replay) if settings.replay else None
         if self._replay is None:
             self._key()
 
