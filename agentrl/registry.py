@@ -11,6 +11,7 @@ from agentrl.errors import MissingDependency, UnknownName, missing_package, unkn
 TABLES: dict[str, dict[str, str]] = {
     "env": {
         "guess": "agentrl.envs.guess",
+        "chain": "agentrl.envs.chain",
         "alfworld": "agentrl.envs.alfworld",
         "textworld": "agentrl.envs.textworld",
         "rlvr": "agentrl.envs.rlvr",

@@ -21,6 +21,8 @@ SCIENCE = {"tasks": ("lifespan-shortest-lived", "find-non-living-thing"), "admis
 SETTINGS = [
     ("guess", {}),
     ("guess", {"admissible": True, "highest": 7}),
+    ("chain", {}),
+    ("chain", {"admissible": True, "shortest": 1, "longest": 40, "chatter": 3, "num_train": 30, "num_valid": 10}),
     ("rlvr", {}),
     ("rlvr", {"levels": (5,), "format_share": 0.2, "num_train": 90}),
     ("mixture", {"worlds": {"guess": 2, "rlvr": 1}, "settings": {"rlvr": {"num_train": 60}}}),
