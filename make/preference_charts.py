@@ -1,5 +1,6 @@
 """The pictures of the study of preferences: SVG files that need nothing else, of the report's own charts."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from agentrl.eval.report_charts import Chart, Point, Series, draw, interval_strip
 from agentrl.eval.statistics import bootstrap_interval
 from agentrl.run_directory import write_whole
+from make.letters import LENGTH
 from make.preference_tables import by_label, mean, together
 
 Result = Mapping[str, Any]
@@ -73,6 +75,21 @@ def curves(results: Sequence[Result], y: str, by: str = "kl") -> list[Series]:
         found.append(Series(name="", points=line, colour=colour))
         found.append(Series(name=name, points=line, colour=colour, band=sorted(band), marks="circle", bars=True))
     return found
+
+
+def optimum(right: float) -> list[Point]:
+    """(KL, true reward) of the best policy at prices from 10 to 0.005 of a nat, over a base of independent letters.
+
+    right: how often each letter of the base is right. A right letter pays 1 / LENGTH: its odds rise by exp of that
+    over the price.
+    """
+    points = []
+    for step in range(67):
+        odds = math.exp(min(1 / LENGTH / (10 * 10 ** (-step / 20)), 50.0))
+        q = right * odds / (right * odds + 1 - right)
+        divergence = q * math.log(q / right) + ((1 - q) * math.log((1 - q) / (1 - right)) if q < 1 else 0.0)
+        points.append((LENGTH * divergence, q))
+    return points
 
 
 def _colours(labels: Sequence[str]) -> list[str]:
@@ -140,6 +157,9 @@ def panels_of(part: str, before: Result, results: Sequence[Result]) -> list[Pane
     for name in names:
         start = Series(name="base", points=[(0.0, mean(before[name]))], colour="c6", marks="diamond")
         panels.append(Panel([start, *curves(results, name)], f"{name} reward", KL))
+    if part == "frontier":
+        best = Series(name="best policy, were letters independent", points=optimum(mean(before["true"])), colour="c6")
+        panels = [Panel([best, *panel.series], panel.y_name, panel.x_name) for panel in panels]
     if part == "hacking":
         panels.append(Panel(curves(results, "true", "strength"), "true reward", "strength, from the weakest"))
     return panels

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from agentrl.models.load import load_renderer
 from agentrl.prompts.action import BareAction
 from agentrl.records import write_trajectories
 from make import letters
-from make.preference_charts import write_charts
+from make.preference_charts import optimum, write_charts
 from make.preference_runs import COMMON, WORLD, Run, Study, grouped, in_order, noisy_rows, said, scored_rows
 from make.preference_tables import objectives_table, strengths_table
 from make.preferences import PARTS
@@ -105,6 +106,19 @@ def test_every_objective_that_learns_from_data_is_in_the_plan():
     assert not {"reward-model", "polar", "grpo"} & set(planned)
     names = [run.name for part in PARTS.values() for run in part()]
     assert all(len({run.name for run in part()}) == len(list(part())) for part in PARTS.values()) and len(names) > 100
+
+
+def test_the_best_policy_of_the_picture_is_that_of_the_price():
+    points = optimum(0.5)
+    assert points == sorted(points) and points[0][0] < 1e-3 and points[-1][1] == pytest.approx(1)
+    assert points[-1][0] == pytest.approx(6 * math.log(2))
+    (divergence, right) = points[40]  # at a price of 0.1 of a nat
+    assert right == pytest.approx(1 / (1 + math.exp(-1 / 0.6)))
+
+    def value(q):
+        return q - 0.1 * 6 * (q * math.log(2 * q) + (1 - q) * math.log(2 * (1 - q)))
+
+    assert value(right) > max(value(right - 0.01), value(right + 0.01)) and divergence > 0
 
 
 def test_a_run_is_judged_kept_and_drawn(shown, tmp_path):
