@@ -156,7 +156,11 @@ def preferences(pool: Mapping[str, Sequence[Trajectory]], seed: int) -> list[Gro
             groups.append(
                 [
                     replace(
-                        t, group=f"preference/{task}", rollout=n, outcome=replace(t.outcome, score=s), source="logged"
+                        t,
+                        group=f"preference/{seed}/{task}",
+                        rollout=n,
+                        outcome=replace(t.outcome, score=s),
+                        source="logged",
                     )
                     for n, (t, s) in enumerate(zip(chosen, scores, strict=True))
                 ]
@@ -233,7 +237,7 @@ def taught(study: Study, name: str, policy: Path, reward: str) -> Path:
         algo="grpo",
         model={"name": str(policy)},
         rollout={"tasks_per_step": 12, "group_size": 8, "max_turns": 1, "max_context": 128, "max_new_tokens": 16},
-        trainer={"steps": study.some(50), "lr": 3e-4, "warmup_steps": 3, "checkpoint_every": 1000},
+        trainer={"steps": study.some(50), "lr": 3e-5, "warmup_steps": 3, "checkpoint_every": 1000},
         validation={"num_tasks": 0},
         settings={"kl": {"coef": 0.005}},
         reward=reward,
@@ -266,9 +270,9 @@ def main() -> int:
     contrasted = [group for seed in range(2) for group in contrasts(train, study.seed + seed)]
     pre_trained = discriminator(study, "pre-trained", contrasted, Path("tiny"), 2)
     lap("pre-training")
-    preferred = preferences(train, study.seed)
-    tuned = discriminator(study, "tuned", preferred, pre_trained, 2)
-    tuned_alone = discriminator(study, "tuned-alone", preferred, Path("tiny"), 2)
+    preferred = [group for seed in range(4) for group in preferences(train, study.seed + seed)]
+    tuned = discriminator(study, "tuned", preferred, pre_trained, 3)
+    tuned_alone = discriminator(study, "tuned-alone", preferred, Path("tiny"), 3)
     lap("fine-tuning")
     result: dict[str, Any] = {
         "pool": {name: success(folder, study) for name, folder in pool.items()},
