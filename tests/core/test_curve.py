@@ -2,7 +2,7 @@
 
 import xml.etree.ElementTree as ElementTree
 
-from agentrl.curve import BOTTOM, HEIGHT, TOP, draw_curve
+from agentrl.curve import BOTTOM, HEIGHT, TOP, draw_curve, draw_shares
 
 
 def record(step: int, successes: int, kind: str = "validation") -> dict[str, object]:
@@ -20,3 +20,15 @@ def test_a_curve_is_a_document_with_a_point_for_every_validation() -> None:
 
 def test_a_run_without_a_record_has_an_empty_picture() -> None:
     assert ElementTree.fromstring(draw_curve([], "nothing")).tag.endswith("svg")
+
+
+def test_shares_are_lines_through_stages_with_their_intervals() -> None:
+    picture = draw_shares(
+        {"workspace": [(0, 8), (4, 8), (8, 8)], "a <b>": [(0, 8)] * 3}, ["2", "8", "32"], "By", "turns"
+    )
+    root = ElementTree.fromstring(picture)
+    texts = [element.text for element in root.iter() if element.tag.endswith("text")]
+    assert {"2", "8", "32", "turns", "By", "workspace", "a <b>"} <= set(texts)
+    points = [element for element in root.iter() if element.tag.endswith("circle")]
+    assert len(points) == 6 and len({point.get("fill") for point in points}) == 2
+    assert [float(point.get("cy", "")) for point in points[:3]] == [HEIGHT - BOTTOM, (TOP + HEIGHT - BOTTOM) / 2, TOP]
