@@ -58,6 +58,8 @@ class _Call:
     """One reply that is asked for, over all tries."""
 
     body: dict[str, Any]
+    data: bytes
+    """The body as JSON."""
     hash: str
     input: int
     """Tokens that the prompt has at most."""
@@ -199,13 +201,15 @@ class APIPolicy:
         if request.sampling.candidates is not None:
             raise PolicyFailure("an API policy cannot keep to given replies; use constrain: none")
         body = body_of(self.model, self._host, self.settings, request)
-        name, size = digest(body, request.sampling.seed)
+        name, data = digest(body, request.sampling.seed)
         if self._replay is not None:
             return self._replayed(self._replay.reply(name))
-        call = _Call(body, name, _most_tokens(size, request, body), request.sampling.max_new_tokens)
+        call = _Call(body, data, name, _most_tokens(len(data), request, body), request.sampling.max_new_tokens)
         failure = ""
         try:
-            return await self._asked(call)
+            completion = await self._asked(call)
+            completion.waited = call.waited
+            return completion
         except TryAgain as error:
             failure = f"API model {self.model!r}: {error}"
         except PolicyFailure as error:
@@ -217,6 +221,14 @@ class APIPolicy:
 
     async def _asked(self, call: _Call) -> Completion:
         """Try until there is a reply.   Raises TryAgain after the last try, PolicyFailure for a refusal."""
+        try:  # most calls need no second try, and are spared what tenacity takes for the first
+            return await self._attempt(call)
+        except TryAgain as error:
+            pause = self._wait(call, error)
+            if self._gives_up(call, error, pause):
+                raise
+        await asyncio.sleep(pause)
+
         from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
         def wait(state: RetryCallState) -> float:
@@ -226,9 +238,7 @@ class APIPolicy:
             return self._gives_up(call, state.outcome.exception(), state.upcoming_sleep)  # type: ignore[union-attr,arg-type]
 
         retrying = AsyncRetrying(wait=wait, stop=stop, retry=retry_if_exception_type(TryAgain), reraise=True)
-        completion: Completion = await retrying(self._attempt, call)
-        completion.waited = call.waited
-        return completion
+        return await retrying(self._attempt, call)
 
     def _wait(self, call: _Call, error: TryAgain) -> float:
         """Seconds before the next try: what the server asks for, else doubling, of which a random share is taken."""
@@ -282,7 +292,7 @@ class APIPolicy:
     async def _try(self, call: _Call) -> _Tried:
         """One call, whatever comes of it."""
         try:
-            answer = self._without_key(await self._transport().post(call.body))
+            answer = self._without_key(await self._transport().post(call.body, call.data))
         except Unreached as error:
             return _Tried(failure=self._hidden(str(error)), kind="lost", paid=error.sent)
         if answer.status != 200:

@@ -25,10 +25,10 @@ CALLS = "calls.jsonl.gz"
 SCHEMA = 1
 
 
-def digest(body: Mapping[str, Any], seed: int) -> tuple[str, int]:
-    """What a request is known by, and its bytes: SHA-256 of its body and seed as JSON with sorted keys."""
-    written = json.dumps([body, seed], sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(written).hexdigest(), len(written)
+def digest(body: Mapping[str, Any], seed: int) -> tuple[str, bytes]:
+    """What a request is known by, SHA-256 of its body as JSON with sorted keys and its seed; and that JSON."""
+    data = json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "replace")
+    return hashlib.sha256(b"%d " % seed + data).hexdigest(), data
 
 
 class CallRecord:

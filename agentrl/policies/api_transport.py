@@ -5,10 +5,11 @@ that are open, and its walk over a request's types costs more than the call; a b
 """
 
 import importlib
-import json
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from agentrl.config import APIConfig
 
@@ -36,8 +37,8 @@ class Unreached(Exception):
 class Transport(Protocol):
     """Posts a body to a server's chat completions, for one event loop."""
 
-    async def post(self, body: Mapping[str, Any]) -> Answer:
-        """Raises Unreached where no whole answer comes."""
+    async def post(self, body: Mapping[str, Any], data: bytes) -> Answer:
+        """data: the body as JSON.   Raises Unreached where no whole answer comes."""
         ...
 
     async def close(self) -> None: ...
@@ -54,13 +55,12 @@ class PlainTransport:
     """Nothing but a POST."""
 
     def __init__(self, base_url: str, key: str, timeout: float) -> None:
-        self._session = _session(timeout)
+        self._session = _session(timeout, base_url)
         self._url = f"{base_url}/chat/completions"
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
 
-    async def post(self, body: Mapping[str, Any]) -> Answer:
-        """Raises Unreached where no whole answer comes."""
-        data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    async def post(self, body: Mapping[str, Any], data: bytes) -> Answer:
+        """data: what is sent.   Raises Unreached where no whole answer comes."""
         return await _sent(self._session, "POST", self._url, self._headers, data)
 
     async def close(self) -> None:
@@ -77,7 +77,7 @@ class OpenAITransport:
         # httpx, or the package that took its place: whatever the openai package is built on.
         base = next(kind for kind in openai.DefaultAsyncHttpxClient.__mro__ if kind.__name__ == "AsyncClient")
         self._library = importlib.import_module(base.__module__.partition(".")[0])
-        self._session = _session(timeout)
+        self._session = _session(timeout, base_url)
         carrier = _carrier(self._library, self._session)
         self._client = openai.AsyncOpenAI(
             api_key=key,
@@ -87,8 +87,8 @@ class OpenAITransport:
             http_client=self._library.AsyncClient(transport=carrier, timeout=timeout),
         )
 
-    async def post(self, body: Mapping[str, Any]) -> Answer:
-        """Raises Unreached where no whole answer comes."""
+    async def post(self, body: Mapping[str, Any], data: bytes) -> Answer:
+        """body: what is sent.   Raises Unreached where no whole answer comes."""
         import openai
 
         try:
@@ -107,15 +107,20 @@ class OpenAITransport:
         await self._session.close()
 
 
-def _session(timeout: float) -> Any:
-    """Connections without a limit of their own: how many calls there are at once is decided elsewhere."""
+def _session(timeout: float, url: str) -> Any:
+    """Connections without a limit of their own: how many calls there are at once is decided elsewhere.
+
+    The environment's proxy is looked up once: aiohttp's own way (trust_env) asks a thread at every request.
+    """
     import aiohttp
 
+    parts = urlsplit(url)
+    proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         timeout=aiohttp.ClientTimeout(total=timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=True,
+        proxy=proxy,
     )
 
 
