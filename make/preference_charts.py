@@ -55,8 +55,8 @@ def style() -> str:
 def curves(results: Sequence[Result], y: str, by: str = "kl") -> list[Series]:
     """A line a method through its strengths' means over seeds; a bar from the lowest seed to the highest.
 
-    by: `kl`: the median seed's, since a seed that no longer ends its replies would be far away; or `strength`: its
-    number, the weakest 1.
+    by: `kl`: the median seed's, since a seed that no longer ends its replies would be far away; or `strength`: how
+    many times ten it is the weakest.
     """
     found = []
     labels = list(dict.fromkeys(result["label"] for result in results))
@@ -66,9 +66,13 @@ def curves(results: Sequence[Result], y: str, by: str = "kl") -> list[Series]:
             continue
         places: list[Point] = []
         band: list[tuple[float, float, float]] = []
-        for number, (_, runs) in enumerate(sorted(own.items()), 1):
+        for strength, runs in sorted(own.items()):
             seeds = [mean(run[y]) for run in runs]
-            x = float(number) if by == "strength" else statistics.median(mean(run["kl"]) for run in runs)
+            x = (
+                math.log10(strength / min(own))
+                if by == "strength"
+                else statistics.median(mean(run["kl"]) for run in runs)
+            )
             places.append((x, statistics.fmean(seeds)))
             band.append((x, min(seeds), max(seeds)))
         line, name = sorted(places), NAMES.get(label, label)
@@ -161,7 +165,7 @@ def panels_of(part: str, before: Result, results: Sequence[Result]) -> list[Pane
         best = Series(name="best policy, were letters independent", points=optimum(mean(before["true"])), colour="c6")
         panels = [Panel([best, *panel.series], panel.y_name, panel.x_name) for panel in panels]
     if part == "hacking":
-        panels.append(Panel(curves(results, "true", "strength"), "true reward", "strength, from the weakest"))
+        panels.append(Panel(curves(results, "true", "strength"), "true reward", "strength over the weakest, log 10"))
     return panels
 
 

@@ -41,7 +41,7 @@ EXCEPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
 }
 """What an algorithm cannot do without here: algorithm -> (why, settings)."""
 BETAS = (0.03, 0.1, 0.3, 1.0, 3.0)
-KL_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
+KL_WEIGHTS = (0.1, 0.3, 0.5, 1.0, 3.0, 10.0)
 CHI_WEIGHTS = (0.003, 0.01, 0.03, 0.1, 0.3)
 PRICES = (0.01, 0.03, 0.1, 0.3)
 
