@@ -40,6 +40,13 @@ EXCEPTIONS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "tgdpo": ("guidance: the result of dpo", {}),
 }
 """What an algorithm cannot do without here: algorithm -> (why, settings)."""
+WIDER: Mapping[str, Any] = {
+    "label": "discopop-0.2",
+    "algo": "discopop",
+    "settings": {"settings": {"preference": {"discopop_temperature": 0.2}}},
+    "note": "temperature 0.2: below (1 - log 2) / 3 = 0.102 its loss rises with the margin where all margins begin",
+}
+"""An objective beside its default, which goes the wrong way here."""
 BETAS = (0.03, 0.1, 0.3, 1.0, 3.0)
 KL_WEIGHTS = (0.1, 0.3, 0.5, 1.0, 3.0, 10.0)
 CHI_WEIGHTS = (0.003, 0.01, 0.03, 0.1, 0.3)
@@ -55,6 +62,7 @@ def objectives() -> Iterator[Run]:
         data = "episodes" if algo == "mdpo-off-policy" else "true"
         for seed in SEEDS if algo in SEEDED else SEEDS[:1]:
             yield Run(part="objectives", label=algo, algo=algo, settings=settings, data=data, seed=seed, note=note)
+    yield Run(part="objectives", data="true", **WIDER)
 
 
 def proxy() -> Iterator[Run]:
