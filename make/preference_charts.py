@@ -103,7 +103,8 @@ def _colours(labels: Sequence[str]) -> list[str]:
 
 def picture(title: str, panels: Sequence[Panel]) -> str:
     """The panels side by side, under one title and legend, as an SVG document."""
-    whole = WIDTH * len(panels)
+    each = WIDTH if len(panels) > 1 else 3 * WIDTH // 2
+    whole = each * len(panels)
     height = HEAD + HEIGHT + FOOT
     body = [_text(14, 20, title, 'style="font-size:14px;font-weight:bold"')]
     legend = {one.name: one.colour for panel in panels for one in panel.series if one.name}
@@ -111,14 +112,14 @@ def picture(title: str, panels: Sequence[Panel]) -> str:
     for name, colour in legend.items():
         body.append(f'<rect class="{colour}" x="{x}" y="32" width="12" height="4"/>')
         body.append(_text(x + 18, 38, name))
-        x += 34 + 7 * len(name)
+        x += 40 + 6 * len(name)
     for number, panel in enumerate(panels):
-        chart = str(draw(Chart(title=panel.y_name, series=panel.series, x_name=""), WIDTH, HEIGHT))
-        left = WIDTH * number
-        size = f'<svg x="{left}" y="{HEAD}" width="{WIDTH}" height="{HEIGHT}" '
+        chart = str(draw(Chart(title=panel.y_name, series=panel.series, x_name=""), each, HEIGHT))
+        left = each * number
+        size = f'<svg x="{left}" y="{HEAD}" width="{each}" height="{HEIGHT}" '
         body.append(chart.replace("<svg ", size, 1))
         body.append(_text(left + 46, HEAD + 4, panel.y_name))
-        body.append(_text(left + 46 + (WIDTH - 60) / 2, HEAD + HEIGHT + 14, panel.x_name, 'text-anchor="middle"'))
+        body.append(_text(left + 46 + (each - 60) / 2, HEAD + HEIGHT + 14, panel.x_name, 'text-anchor="middle"'))
     return _document(whole, height, body)
 
 
