@@ -29,6 +29,7 @@ TABLES: dict[str, dict[str, str]] = {
         "action": "agentrl.prompts.action:BareAction",
         "tags": "agentrl.prompts.tags:Tags",
         "report": "agentrl.prompts.report:ReportAndAction",
+        "tools": "agentrl.prompts.tool_calls:ToolCalls",
     },
     "algorithm": {
         "sft": "agentrl.trainers.algorithms.sft:SFT",

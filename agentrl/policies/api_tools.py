@@ -22,14 +22,14 @@ def native_tools(view: View) -> list[dict[str, Any]]:
         return [
             tool if tool.get("type") == "function" else {"type": "function", "function": tool} for tool in view.tools
         ]
-    action: dict[str, Any] = {"type": "string", "description": "The action, as the world reads it."}
+    return [{"type": "function", "function": act_tool()}]
+
+
+def act_tool() -> dict[str, Any]:
+    """The one tool of a world that has none of its own."""
+    action = {"type": "string", "description": "The action, as the world reads it."}
     parameters = {"type": "object", "properties": {"action": action}, "required": ["action"]}
-    return [
-        {
-            "type": "function",
-            "function": {"name": ACT, "description": "Act in the world.", "parameters": parameters},
-        }
-    ]
+    return {"name": ACT, "description": "Act in the world.", "parameters": parameters}
 
 
 def call_text(name: str, arguments: str) -> str:

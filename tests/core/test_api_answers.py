@@ -22,6 +22,7 @@ from agentrl.policies.api_answers import (
 from agentrl.policies.api_hosts import HOSTS, body_of, host_name, is_local
 from agentrl.policies.api_tools import as_native, call_text, native_tools
 from agentrl.policies.api_transport import Answer
+from agentrl.prompts.tool_calls import ToolCalls
 from agentrl.types import Observation, Request, Sampling, Task, View
 
 DATA = Path(__file__).parent / "data" / "api"
@@ -188,3 +189,13 @@ def test_sampling_that_a_host_would_change_is_refused(host, sampling):
 def test_tools_are_offered_natively():
     body = body_of("m", HOSTS["other"], APIConfig(tools="native"), request())
     assert body["tools"][0]["function"]["name"] == "act"
+
+
+def test_a_call_of_a_worlds_own_tool_is_the_action_as_json():
+    own = {"name": "search", "description": "Look it up.", "parameters": {"type": "object", "properties": {}}}
+    view = request((own,)).view
+    form = ToolCalls()
+    reply = form.parse('I look.\n<tool_call>{"name": "search",\n"arguments": {"query": "a <b>"}}</tool_call>', view)
+    assert reply.readable and json.loads(reply.action) == {"name": "search", "arguments": {"query": "a <b>"}}
+    assert form.parse(form.write(reply.action, view), view) == reply
+    assert not form.parse('<tool_call>{"arguments": {}}</tool_call>', view).readable

@@ -160,3 +160,26 @@ def test_a_replay_needs_no_key(tmp_path, monkeypatch):
     policy = APIPolicy("fake", None, agentrl.config.APIConfig(replay=str(tmp_path)))
     with pytest.raises((DataError, PolicyFailure), match="does not have"):
         asyncio.run(policy.generate(request()))
+
+
+def test_native_tool_calls_play_as_text_does():
+    def calling(body, headers):
+        """The same game by tool calls, from messages whose calls are the protocol's own."""
+        assert body["tools"][0]["function"]["name"] == "act"
+        messages = []
+        for message in body["messages"]:
+            called = message.get("tool_calls")
+            told = called[0]["function"]["arguments"] if called else message["content"]
+            messages.append({"role": "user" if message["role"] == "tool" else message["role"], "content": told})
+        status, answer = halving({"messages": messages}, headers)
+        choice = answer["choices"][0]
+        action = choice["message"]["content"].removeprefix("<action>").removesuffix("</action>")
+        function = {"name": "act", "arguments": json.dumps({"action": action})}
+        choice["message"] = {"content": None, "tool_calls": [{"id": "a", "type": "function", "function": function}]}
+        return status, answer
+
+    text, _, _ = evaluated(halving)
+    native, _, _ = evaluated(calling, format="tools", api={"tools": "native"})
+    actions = [[turn.action for turn in t.turns] for t in native.trajectories]
+    assert native.success == 1.0 and actions == [[turn.action for turn in t.turns] for t in text.trajectories]
+    assert native.trajectories[0].turns[0].completion.text.startswith('<tool_call>{"name": "act"')
