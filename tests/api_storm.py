@@ -110,19 +110,19 @@ class Storm:
 
     def problems(self, clean: "Storm") -> list[str]:
         """What is not as it has to be; nothing, beside an evaluation in which the server behaved."""
-        policy, failed = self.policy, sum(self.policy["failed"].values())
-        num_bad = self.server.bad.total()
+        policy, server = self.policy, self.server
+        failed, lost = policy["failed"], policy["failed"].get("lost", 0)
+        late = lost - sum(server.bad[name] for name in ("lost", "hang", "cut"))  # whole replies after the deadline
         checks = {
             "an episode is missing": len(self.scores) == len(clean.scores),
             "an episode failed": self.result.all.failures == 0,
             "scores are not those of a clean run": self.scores == clean.scores,
-            "calls do not add up": policy["calls"] == policy["replies"] + failed == self.server.calls,
-            "a failed call was not counted": failed == num_bad,
-            "a reply was lost": policy["replies"]
-            == self.server.paid.total()
-            == self.result.usage["episodes"]["replies"],
-            "a reply was paid for twice": max(self.server.paid.values()) == 1,
-            "more was spent than is known of": self.server.owed <= policy["cost"] + 1e-9,
+            "calls do not add up": policy["calls"] == policy["replies"] + sum(failed.values()),
+            "a call is not counted": 0 <= policy["calls"] - server.calls <= max(late, 0),
+            "a reply was lost": policy["replies"] == self.result.usage["episodes"]["replies"] <= server.paid.total(),
+            "a reply was paid for twice, beyond what came late": server.paid.total() - policy["replies"]
+            <= max(late, 0),
+            "more was spent than is known of": server.owed <= policy["cost"] + 1e-9,
             "the key stands in a file": not self.files_with_key(),
             "the key is shown": KEY not in repr(self.result),
         }
@@ -133,7 +133,7 @@ def play(server: Misbehaving, out: Path, episodes: int, repeats: int, concurrenc
     """Evaluate against a server on this machine, with the key of the tests in the environment."""
     prices = out.parent / f"{out.name}-prices.yaml"
     prices.write_text(PRICES, encoding="utf-8")
-    settings = {"prices": str(prices), "backoff": 0.01, "timeout": 2.0, "host": "other"} | api
+    settings = {"prices": str(prices), "backoff": 0.01, "timeout": 5.0, "host": "other"} | api
 
     async def run() -> Any:
         async with ChatServer(server) as listening:
