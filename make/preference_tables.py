@@ -54,7 +54,7 @@ def objectives_table(before: Result, results: Sequence[Result]) -> str:
             f"| `{label}` | {with_seeds(runs, 'true')} | {gain[0]:+.3f} [{gain[1]:+.3f}, {gain[2]:+.3f}] | "
             f"{with_seeds(runs, 'kl', 2)} | {100 * mean(together(runs, 'in_order')):.0f} |"
         )
-    notes = dict.fromkeys(f"`{r['label']}`: {r['note']}." for r in results if r["note"])
+    notes = dict.fromkeys(f"- `{r['label']}`: {r['note']}." for r in results if r["note"])
     return "\n".join([*lines, "", *notes])
 
 
