@@ -132,13 +132,11 @@ class Clock(TrainerCallback):
 def trl_trainer(module: torch.nn.Module, steps: list[list[Pair]], clock: Clock, compact: bool) -> Any:
     """TRL's trainer over these batches in their order, as it ships but for what would make the two sides differ."""
     import trl
+    import trl.trainer.utils
     from datasets import Dataset
     from torch.utils.data import SequentialSampler
 
-    if compact:
-        import trl.trainer.utils
-
-        trl.trainer.utils._use_triton = lambda device: True
+    trl.trainer.utils._use_triton = lambda device: compact or device.type == "cuda"
     rows = [_as_text(pair) for batch in steps for pair in batch]
     config = trl.DPOConfig(
         output_dir=tempfile.mkdtemp(),
