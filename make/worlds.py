@@ -21,12 +21,12 @@ from typing import Any
 import agentrl
 from agentrl.eval.statistics import bootstrap_interval, paired_difference_interval
 
-PANELS: Mapping[str, tuple[str, int]] = {
-    "textworld": ("test", 100),
-    "scienceworld": ("test", 98),
-    "rlvr": ("test", 200),
+PANELS: Mapping[str, tuple[str, int, int]] = {
+    "textworld": ("test", 100, 30),
+    "scienceworld": ("test", 98, 12),
+    "rlvr": ("test", 200, 1),
 }
-"""World -> its split and how many tasks of it."""
+"""World -> its split, how many tasks of it, and the turns of an episode, as the tiny models have them."""
 COST_EPISODES = 48
 LOOK_SECONDS = 0.1
 
@@ -43,8 +43,9 @@ def arguments() -> argparse.Namespace:
 
 def judged(world: str, policy: str, seed: int) -> list[Any]:
     """The trajectories of a policy on a world's panel, in the order of its tasks."""
-    split, num = PANELS[world]
-    return list(agentrl.evaluate(env=world, policy=policy, split=split, episodes=num, seed=seed).trajectories)
+    split, num, turns = PANELS[world]
+    config = {"rollout": {"max_turns": turns}}
+    return list(agentrl.evaluate(config, env=world, policy=policy, split=split, episodes=num, seed=seed).trajectories)
 
 
 def row(world: str, name: str, played: list[Any], start: list[Any] | None) -> str:
@@ -75,10 +76,10 @@ def _interval(values: Mapping[str, list[float]]) -> str:
 
 def cost(world: str) -> str:
     """Episodes a second with one and with eight at a time, seconds until a first episode is over, MiB an episode."""
-    split, _ = PANELS[world]
+    split, _, turns = PANELS[world]
 
     def played(num: int, at_once: int) -> tuple[float, float]:
-        rollout = {"concurrency": at_once}
+        rollout = {"concurrency": at_once, "max_turns": turns}
         with Memory() as memory:
             result = agentrl.evaluate({"rollout": rollout}, env=world, policy="expert", split=split, episodes=num)
         return num / result.seconds, memory.most
