@@ -27,6 +27,8 @@ PANELS: Mapping[str, tuple[str, int, int]] = {
     "rlvr": ("test", 200, 1),
 }
 """World -> its split, how many tasks of it, and the turns of an episode, as the tiny models have them."""
+LONGEST = 100
+"""Turns of the expert, whose paths are those of the package."""
 COST_EPISODES = 48
 LOOK_SECONDS = 0.1
 
@@ -44,7 +46,7 @@ def arguments() -> argparse.Namespace:
 def judged(world: str, policy: str, seed: int) -> list[Any]:
     """The trajectories of a policy on a world's panel, in the order of its tasks."""
     split, num, turns = PANELS[world]
-    config = {"rollout": {"max_turns": turns}}
+    config = {"rollout": {"max_turns": LONGEST if policy == "expert" else turns}}
     return list(agentrl.evaluate(config, env=world, policy=policy, split=split, episodes=num, seed=seed).trajectories)
 
 

@@ -21,7 +21,9 @@ class SummaryConfig:
     def __post_init__(self) -> None:
         for name in ("turns", "characters"):
             require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
-        require(self.turns > 0 or self.characters > 0, "turns and characters are both 0; one of them must say what is long")
+        require(
+            self.turns > 0 or self.characters > 0, "turns and characters are both 0; one of them must say what is long"
+        )
 
 
 class Summary:

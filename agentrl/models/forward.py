@@ -46,7 +46,7 @@ class _Layout:
     there in another thread.
     """
 
-    sequences: Sequences = Sequences((), ())
+    sequences: Sequences = field(default_factory=lambda: Sequences((), ()))
     cumulative: Tensor | None = None
     longest: int = 0
 

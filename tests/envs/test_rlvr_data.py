@@ -201,7 +201,11 @@ def test_every_kind_of_file_holds_the_same_questions(tmp_path):
     ("name", "content", "message"),
     [
         ("own.jsonl.gz", b"no gzip", "own.jsonl.gz cannot be read: Not a gzipped file"),
-        ("own.jsonl", b'{"question": "a", "answer": 1}\n\xff\n', "own.jsonl, line 2 is no UTF-8; save the file as UTF-8"),
+        (
+            "own.jsonl",
+            b'{"question": "a", "answer": 1}\n\xff\n',
+            "own.jsonl, line 2 is no UTF-8; save the file as UTF-8",
+        ),
         ("own.json", b'{"question": "a"}', "own.json holds a dict; it must be a list of objects"),
         ("own.json", b'[\n{"question"', "own.json, line 2 is no JSON; JSON lines belong into a .jsonl file"),
         ("own.csv", b"question,answer\na,1\nb\n", "own.csv, line 3 has not as many fields as the first line"),

@@ -94,7 +94,13 @@ def runs(tmp_path_factory):
     folder, files = tmp_path_factory.mktemp("runs"), []
     data = folder / "pairs.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    prompts = {"env": "prompts", "env_settings": {"data": str(data)}, "data": str(data), "trainer": {"steps": 1}, "threads": 1}
+    prompts = {
+        "env": "prompts",
+        "env_settings": {"data": str(data)},
+        "data": str(data),
+        "trainer": {"steps": 1},
+        "threads": 1,
+    }
     layers = {name: (base, composition) for name, composition in COMPOSITIONS.items()}
     layers |= {name: (prompts, composition) for name, composition in ON_DATA.items()}
     words = ["ask", "1", "2", "3", "give", "up", "I", "think", "of", "a", "number", "Higher.", "Lower.", "Yes."]
