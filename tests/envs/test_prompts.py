@@ -14,7 +14,7 @@ from agentrl.memory.full import Full
 from agentrl.models.renderer import Renderer
 from agentrl.models.tiny.build import build_tokenizer
 from agentrl.prompts.action import BareAction, BareActionConfig
-from agentrl.types import Observation
+from agentrl.types import Observation, View
 from tests.envs.episodes import play
 
 FILE = Path(__file__).parent / "data" / "prompts.jsonl"
@@ -76,7 +76,8 @@ def test_a_raw_text_is_played_as_it_is_learned_from(tmp_path):
     messages = shown(task, config, raw=True)
     assert messages == [{"role": "raw", "content": "1 and 2 is"}]
     assert list(renderer.render(messages).ids) == first.turns[0].prompt_ids
-    assert form.parse(" 3", None).action == " 3" and not form.parse(" ", None).readable
+    view = View(task, "", Observation("1 and 2 is"))
+    assert form.parse(" 3", view).action == " 3" and not form.parse(" ", view).readable
 
 
 def test_held_out_is_by_the_prompts_hash_so_that_more_data_move_none(tmp_path):
