@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from agentrl.envs.rlvr.extraction import said
-from agentrl.envs.rlvr.judges import OverLimit, judged
 from agentrl.envs.rlvr.questions import Limits, Question, Verdict, Verifier
+from agentrl.envs.rlvr.verifier_processes import OverLimit, judged
 from agentrl.envs.rlvr.verifiers import UNREADABLE, marked, plain_text
 from agentrl.errors import ConfigError, missing_package, nearest
 from agentrl.seeds import seed_of

@@ -14,8 +14,8 @@ What math-verify 0.9 was found to do, and what is done about it:
 import re
 
 from agentrl.envs.rlvr.extraction import said
-from agentrl.envs.rlvr.judges import OverLimit, judged
 from agentrl.envs.rlvr.questions import Limits, Question, Verdict, Verifier
+from agentrl.envs.rlvr.verifier_processes import OverLimit, judged
 from agentrl.envs.rlvr.verifiers import UNREADABLE, asks_for_percent, gold_solution, rule_of
 
 WARM = ("agentrl.envs.rlvr.warm",)

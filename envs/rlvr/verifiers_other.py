@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from agentrl.envs.rlvr.extraction import said
-from agentrl.envs.rlvr.judges import OverLimit, judged
 from agentrl.envs.rlvr.questions import Limits, Question, Verdict, Verifier
+from agentrl.envs.rlvr.verifier_processes import OverLimit, judged
 from agentrl.envs.rlvr.verifiers import UNREADABLE, marked, plain_text, rule_of
 from agentrl.errors import ConfigError, WorldFailure
 from agentrl.registry import load

@@ -128,7 +128,7 @@ def vocabulary() -> Vocabulary:
 class Env:
     """One question; its methods are coroutines, so that it runs where the runner runs, without a worker.
 
-    A verifier that may take long has workers of its own (`judges`).
+    A verifier that may take long has workers of its own (`verifier_processes`).
     """
 
     def __init__(self, config: Config | None = None) -> None:

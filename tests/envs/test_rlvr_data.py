@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from agentrl.envs import rlvr
-from agentrl.envs.rlvr import judges
+from agentrl.envs.rlvr import verifier_processes
 from agentrl.envs.rlvr.verifiers_gym import harmless, score
 from agentrl.errors import ConfigError, DataError, MissingDependency, UnknownName
 from agentrl.trainers.parts.rewrites import ladder
@@ -24,7 +24,7 @@ SAMPLES = Path(__file__).parent / "data" / "rlvr"
 @pytest.fixture(autouse=True, scope="module")
 def _no_worker_is_left():
     yield
-    judges.end_all()
+    verifier_processes.end_all()
 
 
 def written(path, rows):

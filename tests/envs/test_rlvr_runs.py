@@ -8,7 +8,7 @@ import pytest
 import agentrl
 from agentrl.cli.main import main
 from agentrl.config import RunConfig
-from agentrl.envs.rlvr import judges
+from agentrl.envs.rlvr import verifier_processes
 from agentrl.errors import ConfigError, UnknownName
 from agentrl.models.load import save_model
 from agentrl.own_reward import NamedReward, learning_from_reward
@@ -24,7 +24,7 @@ NUMBERS = [str(number) for number in range(20)]
 @pytest.fixture(autouse=True, scope="module")
 def _no_worker_is_left():
     yield
-    judges.end_all()
+    verifier_processes.end_all()
 
 
 @pytest.fixture(scope="module")

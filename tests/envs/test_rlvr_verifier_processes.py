@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agentrl.envs.rlvr import judges
-from agentrl.envs.rlvr.judges import OverLimit, judged
+from agentrl.envs.rlvr import verifier_processes
 from agentrl.envs.rlvr.questions import Limits, Question
+from agentrl.envs.rlvr.verifier_processes import OverLimit, judged
 from agentrl.envs.rlvr.verifiers_other import verifier_of
 from agentrl.errors import WorldFailure
 from agentrl.workers.processes import children, is_alive
@@ -25,7 +25,7 @@ HERE = "tests.envs.judgements"
 def _nothing_is_left():
     before = set(children(os.getpid()))
     yield
-    judges.end_all()
+    verifier_processes.end_all()
     assert not [pid for pid in set(children(os.getpid())) - before if is_alive(pid)]
 
 
@@ -58,7 +58,7 @@ def test_one_operation_that_no_signal_interrupts_is_killed_at_its_processor_time
 
 
 def test_one_that_only_waits_is_killed_by_the_clock(monkeypatch):
-    monkeypatch.setattr(judges, "PATIENCE", 1)
+    monkeypatch.setattr(verifier_processes, "PATIENCE", 1)
     told, after = over("wait", Limits(seconds=0.5, memory=0.25, workers=1))
     assert "no answer within 0.5 s" in told and after[0] == 1
 
