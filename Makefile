@@ -61,7 +61,7 @@ check: ## lint and test: exactly what CI runs
 	@$(MAKE) --no-print-directory test
 
 bench: $(VENV)/.ready-to-test ## every benchmark: ratios against plain ways of doing the same
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+	@set -e; for file in $$(grep -l __main__ benchmarks/*.py); do echo "== $$file"; PYTHONPATH=. $(BIN)/python $$file; done
 
 docs: $(VENV)/.ready-to-run ## write the reference pages of docs/ anew, from the code
 	$(BIN)/python make/docs.py

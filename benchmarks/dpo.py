@@ -25,13 +25,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
 
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM, TrainerCallback
+from random_model import CLEAR, peak, random_model, resident
+from transformers import PreTrainedTokenizerFast, TrainerCallback
 
 from agentrl.config import TrainerConfig
 from agentrl.registry import load
@@ -46,25 +46,10 @@ Pair = tuple[list[int], list[int], list[int]]
 """Ids of a prompt, of the chosen and of the rejected answer, ends included."""
 
 
-def random_model(vocabulary: int, layers: int, hidden: int) -> torch.nn.Module:
-    """A model of the Qwen3 architecture with random weights."""
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=vocabulary,
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden // 64,
-        num_key_value_heads=hidden // 128,
-        head_dim=64,
-        intermediate_size=3 * hidden,
-        max_position_embeddings=8192,
-        initializer_range=0.05,
-        tie_word_embeddings=True,
-        eos_token_id=END,
-        pad_token_id=0,
-    )
-    module: torch.nn.Module = Qwen3ForCausalLM(config)
-    return module.train()
+def dpo_model(vocabulary: int, arguments: argparse.Namespace) -> torch.nn.Module:
+    """What both sides train."""
+    ends = {"eos_token_id": END, "pad_token_id": 0}
+    return random_model(vocabulary, arguments.layers, arguments.hidden, initializer_range=0.05, **ends)
 
 
 def random_pairs(num: int, vocabulary: int, seed: int) -> list[Pair]:
@@ -185,7 +170,7 @@ def _tokenizer(module: Any) -> PreTrainedTokenizerFast:
 
 def compared(arguments: argparse.Namespace, vocabulary: int, num: int, compact: bool) -> dict[str, Any]:
     """Both sides on the same pairs, turn and turn about.   Raises RuntimeError where they do not agree."""
-    module = random_model(vocabulary, arguments.layers, arguments.hidden)
+    module = dpo_model(vocabulary, arguments)
     ours, batches = Ours(copy.deepcopy(module)), _batches(arguments, vocabulary, num)
     seconds: list[float] = []
     apart: list[tuple[float, float]] = []
@@ -233,31 +218,19 @@ def peak_growth(arguments: argparse.Namespace, side: str, vocabulary: int, num: 
 
 def grow(arguments: argparse.Namespace) -> float:
     """What the process that `peak_growth` starts does."""
-    module = random_model(arguments.vocabulary[0], arguments.layers, arguments.hidden)
+    module = dpo_model(arguments.vocabulary[0], arguments)
     batches = [random_pairs(arguments.pairs, arguments.vocabulary[0], seed) for seed in range(2)]
     if arguments.grow == "ours":
         ours = Ours(module)
-        before = _resident()
+        before = resident()
         for batch in batches:
             ours.updater.optimiser.zero_grad()
             ours.gradient(batch)
     else:
         trainer = trl_trainer(module, batches, Clock(lambda: None), compact=False)
-        before = _resident()
+        before = resident()
         trainer.train()
-    return _status("VmHWM") - before
-
-
-def _resident() -> float:
-    """MiB held now; forgets the highest so far."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def _status(name: str) -> float:
-    """MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+    return peak() - before
 
 
 def main() -> None:
@@ -280,7 +253,7 @@ def main() -> None:
         num = arguments.pairs or (8 if vocabulary < 10_000 else 4)
         for compact in (False, True):
             print(json.dumps(compared(arguments, vocabulary, num, compact)), flush=True)
-    if not arguments.no_memory and Path("/proc/self/clear_refs").exists():
+    if not arguments.no_memory and CLEAR.exists():
         vocabulary, num = arguments.vocabulary[0], arguments.pairs or 8
         ours, other = (peak_growth(arguments, side, vocabulary, num) for side in ("ours", "trl"))
         row = {"vocabulary": vocabulary, "ours_peak_mib": round(ours), "trl_peak_mib": round(other)}

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from random_model import random_model
 
 from agentrl.models.load import Model
 from agentrl.policies.transformers_policy import TransformersPolicy
@@ -28,21 +28,9 @@ PROMPT, NEW, REPLY = 400, 60, 24
 """Tokens of the first prompt, of each observation, and of each reply."""
 
 
-def random_model(vocabulary: int, layers: int, hidden: int) -> Model:
+def endless_model(vocabulary: int, layers: int, hidden: int) -> Model:
     """A model of the Qwen3 architecture that never ends a turn by itself: lengths are set by the benchmark."""
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=vocabulary,
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden // 64,
-        num_key_value_heads=hidden // 128,
-        head_dim=64,
-        intermediate_size=3 * hidden,
-        max_position_embeddings=8192,
-        tie_word_embeddings=True,
-    )
-    module = Qwen3ForCausalLM(config).eval()
+    module = random_model(vocabulary, layers, hidden).eval()
     renderer: Any = SimpleNamespace(end_ids=frozenset(), decode=lambda ids: "")
     return Model(module, None, renderer, "", torch.device("cpu"), torch.float32)
 
@@ -146,7 +134,7 @@ async def ragged(model: Model, words: Words, num_requests: int, at_once: int) ->
 
 
 async def compare(arguments: argparse.Namespace) -> None:
-    model = random_model(arguments.vocabulary, arguments.layers, arguments.hidden)
+    model = endless_model(arguments.vocabulary, arguments.layers, arguments.hidden)
     words = Words(arguments.vocabulary)
     generate(model, [words(16)], 4)
     for num_episodes in arguments.episodes:

@@ -23,12 +23,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from random_model import CLEAR, peak, random_model, resident
 from torch import Tensor
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from agentrl.config import TrainerConfig
 from agentrl.registry import load
@@ -41,25 +40,6 @@ from agentrl.types import Completion, Observation, Outcome, Task, Trajectory, Tu
 PROMPT, SEEN, REPLY = 200, 40, 24
 """Tokens of the first prompt, and on average of an observation and of a reply: half to one and a half times as many."""
 CLIP = 0.2
-
-
-def random_model(vocabulary: int, layers: int, hidden: int) -> torch.nn.Module:
-    """A model of the Qwen3 architecture with random weights."""
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=vocabulary,
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden // 64,
-        num_key_value_heads=hidden // 128,
-        head_dim=64,
-        intermediate_size=3 * hidden,
-        max_position_embeddings=8192,
-        initializer_range=0.05,
-        tie_word_embeddings=True,
-    )
-    module: torch.nn.Module = Qwen3ForCausalLM(config)
-    return module.train()
 
 
 def random_episode(num_turns: int, vocabulary: int, seed: int) -> Trajectory:
@@ -147,7 +127,7 @@ def _samples(episode: Trajectory) -> list[tuple[list[int], list[int], float]]:
 
 def compared(arguments: argparse.Namespace, num_turns: int) -> dict[str, Any]:
     """Both sides on the same episodes, turn and turn about.   Raises RuntimeError where their gradients differ."""
-    module = random_model(arguments.vocabulary, arguments.layers, arguments.hidden)
+    module = random_model(arguments.vocabulary, arguments.layers, arguments.hidden, initializer_range=0.05)
     sides: dict[str, Callable[[list[Trajectory]], float]] = {
         "ours": Ours(module).gradient,
         "padded": Padded(module, arguments.micro_batch).gradient,
@@ -192,21 +172,14 @@ def peak_growth(arguments: argparse.Namespace, side: str, num_turns: int) -> flo
 
 def grow(arguments: argparse.Namespace) -> float:
     """What the process that `peak_growth` starts does."""
-    module = random_model(arguments.vocabulary, arguments.layers, arguments.hidden)
+    module = random_model(arguments.vocabulary, arguments.layers, arguments.hidden, initializer_range=0.05)
     side = Ours(module) if arguments.grow == "ours" else Padded(module, arguments.micro_batch)
     episodes = [random_episode(arguments.turns[0], arguments.vocabulary, s) for s in range(arguments.episodes)]
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the highest resident set so far
-    before = _status("VmRSS")
+    before = resident()
     for _ in range(2):
         module.zero_grad(set_to_none=True)
         side.gradient(episodes)
-    return _status("VmHWM") - before
-
-
-def _status(name: str) -> float:
-    """MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+    return peak() - before
 
 
 def main() -> None:
@@ -229,7 +202,7 @@ def main() -> None:
         return
     for num_turns in arguments.turns:
         print(json.dumps(compared(arguments, num_turns)), flush=True)
-    if not arguments.no_memory and Path("/proc/self/clear_refs").exists():
+    if not arguments.no_memory and CLEAR.exists():
         num_turns = 20 if 20 in arguments.turns else arguments.turns[-1]
         ours, padded = (peak_growth(arguments, side, num_turns) for side in ("ours", "padded"))
         print(
