@@ -211,12 +211,17 @@ def drawn(episodes: Sequence[Trajectory], num: int, seed: int, step: int) -> lis
     episodes = [episode for episode in episodes if episode.source != "logged" or episode.outcome.success]
     if not episodes:
         raise DataError("data: none of the answers is labelled as good, so that there is nothing to imitate")
+    return [episodes[number] for number in drawn_numbers(len(episodes), num, seed, step)]
+
+
+def drawn_numbers(size: int, num: int, seed: int, step: int) -> list[int]:
+    """Which of `size` things a step gets: `num` of them, each once before any again, as the seed shuffles each lap."""
     orders: dict[int, list[int]] = {}
     found = []
     for place in range(step * num, (step + 1) * num):
-        lap, number = divmod(place, len(episodes))
+        lap, number = divmod(place, size)
         if lap not in orders:
-            orders[lap] = list(range(len(episodes)))
+            orders[lap] = list(range(size))
             random.Random(seed_of("data", seed, lap)).shuffle(orders[lap])
-        found.append(episodes[orders[lap][number]])
+        found.append(orders[lap][number])
     return found

@@ -3,16 +3,40 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from agentrl.config import RunConfig
 from agentrl.errors import ConfigError
 from agentrl.models.load import Model, load_model
+from agentrl.segments import count_by
 from agentrl.trainers.batch import Batch
-from agentrl.trainers.logged_groups import KeptNumbers
 from agentrl.trainers.mismatched import mismatched_log_ratio
 from agentrl.trainers.step_view import StepView
 from agentrl.trainers.update import Updater
+
+
+@dataclass
+class KeptNumbers:
+    """Log-probs of a frozen model, taken once for each trajectory, whatever batches it comes in."""
+
+    of_key: dict[int, Tensor] = field(default_factory=dict)
+    """`StepView.key` -> [its tokens] float64."""
+
+    def read(self, batch: Batch, measure: Callable[[Batch], Tensor]) -> Tensor:
+        """The batch's numbers, [N]; `measure` is asked for the trajectories that are not known yet, all at once.
+
+        Tokens of a trajectory are contiguous, as `build_batch` leaves them.
+        """
+        assert batch.view.key is not None
+        keys: list[int] = batch.view.key.tolist()
+        new = [number for number, key in enumerate(keys) if key not in self.of_key]
+        if new:
+            part = batch.keep(torch.tensor(new)) if len(new) < len(keys) else batch
+            sizes = count_by(part.view.trajectory_of_token, len(new)).tolist()
+            pieces = measure(part).split(sizes)
+            self.of_key |= {keys[number]: piece.clone() for number, piece in zip(new, pieces, strict=True)}
+        return torch.cat([self.of_key[key] for key in keys])
 
 
 @dataclass

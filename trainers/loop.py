@@ -28,6 +28,7 @@ from agentrl.foreign import drawn
 from agentrl.hardware import usable_cores
 from agentrl.interruption import cancelled_by_ctrl_c, leave_at_the_next
 from agentrl.logged_data import read_data
+from agentrl.models.defaults import spoken_to
 from agentrl.models.forward import packs_without_leaks
 from agentrl.models.head import Probe
 from agentrl.models.load import Model, load_model, output_head
@@ -47,13 +48,13 @@ from agentrl.trainers.batch import Batch, build_batch
 from agentrl.trainers.checkpoint import commit_best, find_checkpoint, restore, save_checkpoint
 from agentrl.trainers.composition import compose
 from agentrl.trainers.critic import Critic, make_critic
+from agentrl.trainers.drawing import by_group, drawn_groups, held_out
 from agentrl.trainers.final_prompts import FinalPrompts
 from agentrl.trainers.frozen_models import FrozenModels, load_guidance
 from agentrl.trainers.judging import Verdict, judge, panel_of
 from agentrl.trainers.judging_pairs import judge_pairs
-from agentrl.trainers.logged_groups import by_group, drawn_groups, held_out
 from agentrl.trainers.optimiser import Optimiser, learning_rate
-from agentrl.trainers.preflight import check_before_loading, spoken_to
+from agentrl.trainers.preflight import check_before_loading
 from agentrl.trainers.ranks import Ranks
 from agentrl.trainers.rehearsal import Rehearsal, refuse_without_help
 from agentrl.trainers.reward_updater import make_reward_updater

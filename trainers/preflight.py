@@ -1,12 +1,10 @@
-"""What is asked of a configuration before anything heavy is loaded, and what a trained model's folder says of it."""
-
-from typing import Any
+"""What is asked of a configuration before anything heavy is loaded."""
 
 from agentrl.config import RunConfig
 from agentrl.contradictions import refuse_for_run
 from agentrl.errors import ConfigError
 from agentrl.logged_data import data_files
-from agentrl.settings import require, to_mapping
+from agentrl.settings import require
 from agentrl.trainers.composition import Composition
 
 
@@ -41,16 +39,3 @@ def check_before_loading(config: RunConfig, composition: Composition) -> None:
         )
     if rollout.temperature == 0:
         raise ConfigError("rollout.temperature is 0; a greedy policy explores nothing: train at a temperature above 0")
-
-
-def spoken_to(config: RunConfig) -> dict[str, Any]:
-    """How a model that was trained so wants to be spoken to: what `agentrl.json` says beside its weights."""
-    rollout = to_mapping(config.rollout)
-    names = ("max_turns", "max_context", "max_new_tokens", "constrain", "patience")
-    return {
-        "format": config.format,
-        "format_settings": dict(config.format_settings),
-        "memory": config.memory,
-        "memory_settings": dict(config.memory_settings),
-        "rollout": {name: rollout[name] for name in names},
-    }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentrl.config import resolve
+from agentrl.config import RunConfig, resolve
 from agentrl.errors import AgentRLError, DataError, RunDirectoryError
 from agentrl.run_directory import read_config
 from agentrl.settings import to_mapping
@@ -119,3 +119,16 @@ def model_defaults(name: str, env: str = "") -> dict[str, Any]:
     except AgentRLError as error:
         raise DataError(f"{path}: {error}") from error
     return dict(settings)
+
+
+def spoken_to(config: RunConfig) -> dict[str, Any]:
+    """How a model that was trained so wants to be spoken to: what `agentrl.json` says beside its weights."""
+    rollout = to_mapping(config.rollout)
+    names = ("max_turns", "max_context", "max_new_tokens", "constrain", "patience")
+    return {
+        "format": config.format,
+        "format_settings": dict(config.format_settings),
+        "memory": config.memory,
+        "memory_settings": dict(config.memory_settings),
+        "rollout": {name: rollout[name] for name in names},
+    }

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentrl.trainers.batch import build_batch
-from agentrl.trainers.logged_groups import KeptNumbers, by_group, drawn_groups
+from agentrl.trainers.drawing import by_group, drawn_groups
+from agentrl.trainers.frozen_models import KeptNumbers
 from agentrl.trainers.mismatched import mismatched, mismatched_log_ratio, partners
 from tests.trainers.episodes import random_trajectories
 

@@ -20,7 +20,8 @@ from torch.nn.functional import logsigmoid
 
 from agentrl.settings import require
 from agentrl.trainers.algorithm import Algorithm, Part
-from agentrl.trainers.parts.preference_metrics import reward_metrics, share_of_pairs
+from agentrl.trainers.parts.aggregates import share_of_pairs
+from agentrl.trainers.parts.preference_metrics import reward_metrics
 from agentrl.trainers.parts.preferences import PairNumbers
 from agentrl.trainers.parts.surrogates_preference import chosen_tokens, pair_numbers
 from agentrl.trainers.step_view import StepView, Term

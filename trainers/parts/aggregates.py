@@ -91,10 +91,13 @@ def at_level(weight: Tensor, view: StepView, level: Level) -> Tensor:
     return _share_of_pairs(view)
 
 
-def _share_of_pairs(view: StepView) -> Tensor:
-    """What each pair counts, 1 together.   Returns [P]."""
-    weight = view.score.new_ones(view.size("pair")) if view.pair_weight is None else view.pair_weight
+def share_of_pairs(weight: Tensor) -> Tensor:
+    """w_p / sum of w: what each pair counts, 1 together.   weight: [P] float, not negative.   Returns [P]."""
     return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+
+def _share_of_pairs(view: StepView) -> Tensor:
+    return share_of_pairs(view.score.new_ones(view.size("pair")) if view.pair_weight is None else view.pair_weight)
 
 
 def pair_token_mean(weight: Tensor, tokens: Tensor) -> Tensor:

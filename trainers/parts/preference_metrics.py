@@ -3,13 +3,9 @@
 import torch
 from torch import Tensor
 
+from agentrl.trainers.parts.aggregates import share_of_pairs
 from agentrl.trainers.parts.log_ratios import log_ratio, sides, trajectory_sum
 from agentrl.trainers.step_view import StepView
-
-
-def share_of_pairs(weight: Tensor) -> Tensor:
-    """What each pair counts, 1 together.   weight: [P] float, not negative.   Returns [P]."""
-    return weight / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def reward_metrics(reward: tuple[Tensor, Tensor], logp: tuple[Tensor, Tensor], weight: Tensor) -> dict[str, float]:
