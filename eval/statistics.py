@@ -1,13 +1,137 @@
-"""Intervals for what an evaluation measures: shares of independent episodes, and means over tasks played repeatedly."""
+"""Intervals for what an evaluation measures: shares of episodes, means over tasks, differences, pass@k and pass^k.
 
+Episodes of one task are alike, so what is counted is tasks: every interval here is one over tasks, and says how far the
+mean would lie from this one with other tasks of the same sort. How often they hold the truth is measured by
+`python -m benchmarks.coverage`; docs/statistics.md shows it.
+"""
+
+import math
 import random
-from collections.abc import Mapping, Sequence
-from statistics import fmean
+from collections.abc import Callable, Mapping, Sequence
+from statistics import NormalDist, fmean
 
 from agentrl.seeds import seed_of
 from agentrl.statistics import wilson_interval
 
-__all__ = ["bootstrap_interval", "paired_difference_interval", "wilson_interval"]
+__all__ = [
+    "bootstrap_interval",
+    "holm",
+    "mean_over_tasks",
+    "paired_difference_interval",
+    "pass_at_k",
+    "pass_hat_k",
+    "share_interval",
+    "t_quantile",
+    "wilson_interval",
+]
+
+Values = Mapping[str, Sequence[float]]
+"""task id -> one value an episode; a task without values is left out."""
+Interval = tuple[float, float]
+NOTHING = (math.nan, math.nan)
+
+
+def pass_at_k(successes: int, repeats: int, k: int) -> float:
+    """Of one task: how likely at least one of k episodes succeeds, from `repeats` that were played; unbiased.
+
+        1 - C(n - c, k) / C(n, k)      with c = successes, n = repeats
+
+    Source: Chen et al. (2021), "Evaluating large language models trained on code" (arXiv 2107.03374), equation 1.
+    Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
+    """
+    _check_counts(successes, repeats, k)
+    return 1 - math.comb(repeats - successes, k) / math.comb(repeats, k)
+
+
+def pass_hat_k(successes: int, repeats: int, k: int) -> float:
+    """pass^k of one task: how likely all of k episodes succeed, from `repeats` that were played; unbiased.
+
+        C(c, k) / C(n, k)              with c = successes, n = repeats
+
+    Source: Yao et al. (2024), "tau-bench" (arXiv 2406.12045).
+    Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
+    """
+    _check_counts(successes, repeats, k)
+    return math.comb(successes, k) / math.comb(repeats, k)
+
+
+def _check_counts(successes: int, repeats: int, k: int) -> None:
+    if not (0 <= successes <= repeats and 1 <= k <= repeats):
+        raise ValueError(f"k = {k} of {successes} successes in {repeats} episodes cannot be")
+
+
+def mean_over_tasks(
+    counts: Mapping[str, tuple[int, int]], k: int, of: Callable[[int, int, int], float] = pass_at_k
+) -> tuple[float, float, float]:
+    """Mean over tasks of pass@k, or of pass^k (`of=pass_hat_k`), with its 95 % interval over tasks.
+
+    counts: task id -> (successes, repeats). A task that was played less than k times is left out.
+    Returns (mean, low, high); all nan where no task was played so often.
+    """
+    values = {task: [of(won, played, k)] for task, (won, played) in counts.items() if played >= k}
+    if not values:
+        return math.nan, *NOTHING
+    return fmean(value for (value,) in values.values()), *share_interval(values)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of m tests made together, adjusted: below alpha means significant at alpha for all of them at once.
+
+        p'_(i) = max_{j <= i} min(1, (m - j + 1) p_(j))      of the p-values in rising order, j from 1
+
+    Returned in the order given; nan (a test that could not be made) stays nan and does not count.
+    Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
+    """
+    order = sorted((p, place) for place, p in enumerate(p_values) if not math.isnan(p))
+    adjusted = [math.nan] * len(p_values)
+    highest = 0.0
+    for rank, (p, place) in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p))
+        adjusted[place] = highest
+    return adjusted
+
+
+def share_interval(values_of_task: Values, *, level: float = 0.95) -> Interval:
+    """Interval of the mean of values in [0, 1] (successes, pass@k) over tasks of which some were played repeatedly.
+
+    Wilson's interval of m* episodes, as many independent ones as would tell as much as these do:
+
+        v  = n / (n-1) * sum_i (sum_j (y_ij - p))^2 / (sum_i m_i)^2      variance of p between tasks, i = 1..n
+        m* = p (1-p) / v * (z / t_{n-1})^2                               t: Student's quantile, v has n-1 degrees
+
+    Where all tasks came out alike, of which v would make certainty, m* is what Wilson takes of n episodes.
+    Of no task it is (nan, nan).
+    Source: Korn and Graubard (1998), "Confidence intervals for proportions with small expected number of positive
+    counts estimated from survey data", for m*; Dean and Pagano (2015), "Evaluating confidence interval methods for
+    binomial proportions in clustered surveys", for Wilson's interval with it.
+    """
+    tasks = [(sum(values), len(values)) for values in values_of_task.values() if values]
+    if not tasks:
+        return NOTHING
+    episodes = sum(count for _, count in tasks)
+    share = min(1.0, max(0.0, sum(total for total, _ in tasks) / episodes))
+    return _effective_wilson(share, effective_episodes(tasks, level), level)
+
+
+def effective_episodes(tasks: Sequence[tuple[float, int]], level: float = 0.95) -> float:
+    """m* of `share_interval`.   tasks: (sum of values, number of values) of each."""
+    num_tasks, episodes = len(tasks), sum(count for _, count in tasks)
+    share = sum(total for total, _ in tasks) / episodes
+    spread = sum((total - count * share) ** 2 for total, count in tasks)
+    if num_tasks < 2 or spread <= 1e-12 * episodes or not 0 < share < 1:
+        return float(num_tasks)
+    variance = num_tasks / (num_tasks - 1) * spread / episodes**2
+    narrowed = NormalDist().inv_cdf((1 + level) / 2) / t_quantile((1 + level) / 2, num_tasks - 1)
+    return share * (1 - share) / variance * narrowed**2
+
+
+def _effective_wilson(share: float, episodes: float, level: float) -> Interval:
+    """Wilson's interval of a share of so many episodes, which need not be a whole number."""
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    square = z * z / episodes
+    centre = (share + square / 2) / (1 + square)
+    half = z * math.sqrt(share * (1 - share) / episodes + square / (4 * episodes)) / (1 + square)
+    return (0.0 if share == 0 else max(0.0, centre - half)), (1.0 if share == 1 else min(1.0, centre + half))
 
 
 def bootstrap_interval(
@@ -47,9 +171,88 @@ def paired_difference_interval(
     return fmean(d[0] for d in differences.values()), low, high
 
 
+def pass_at_k(episodes: int, successes: int, k: int) -> float:
+    """Chance that at least one of k episodes of a task succeeds, estimated without bias from n >= k of them.
+
+        pass@k = 1 - C(n - c, k) / C(n, k)      with n = episodes, c = successes
+
+    Source: Chen et al. (2021), "Evaluating Large Language Models Trained on Code", arXiv 2107.03374.
+    Raises ValueError unless 0 <= successes <= episodes and 1 <= k <= episodes.
+    """
+    _check_draw(episodes, successes, k)
+    return 1 - math.comb(episodes - successes, k) / math.comb(episodes, k)
+
+
+def pass_hat_k(episodes: int, successes: int, k: int) -> float:
+    """Chance that all of k episodes of a task succeed (pass^k), estimated without bias from n >= k of them.
+
+        pass^k = C(c, k) / C(n, k)      with n = episodes, c = successes
+
+    Source: Yao et al. (2024), "tau-bench", arXiv 2406.12045.
+    Raises ValueError unless 0 <= successes <= episodes and 1 <= k <= episodes.
+    """
+    _check_draw(episodes, successes, k)
+    return math.comb(successes, k) / math.comb(episodes, k)
+
+
+def _check_draw(episodes: int, successes: int, k: int) -> None:
+    if not (0 <= successes <= episodes and 1 <= k <= episodes):
+        raise ValueError(f"{k} of {episodes} episodes with {successes} successes cannot be drawn")
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of several tests made at once, adjusted so that any false finding has at most the level's chance.
+
+        adjusted_(i) = max_{j <= i} min(1, (m - j + 1) * p_(j))      over the m values in rising order
+
+    Source: Holm (1979), "A simple sequentially rejective multiple test procedure". In the order of the arguments.
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * p_values[place]))
+        adjusted[place] = least
+    return adjusted
+
+
 def _quantile(ordered: Sequence[float], share: float) -> float:
     """The share's quantile of ordered numbers, interpolated between neighbours."""
     place = share * (len(ordered) - 1)
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def t_quantile(share: float, degrees: int) -> float:
+    """The quantile of Student's t; right to 1e-4 of its value from one degree on, and to 1e-6 from five.
+
+    Source: Hill (1970), algorithm 396, "Student's t-quantiles"; closed forms for one and two degrees.
+    Raises ValueError unless 0 < share < 1 and there is at least one degree.
+    """
+    if not 0 < share < 1 or degrees < 1:
+        raise ValueError(f"there is no quantile {share} of Student's t with {degrees} degrees of freedom")
+    if share < 0.5:
+        return -t_quantile(1 - share, degrees)
+    tails = 2 * (1 - share)
+    if degrees == 1:
+        return 1 / math.tan(tails * math.pi / 2)
+    if degrees == 2:
+        return math.sqrt(2 / (tails * (2 - tails)) - 2)
+    a = 1 / (degrees - 0.5)
+    b = 48 / a**2
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * degrees
+    y = (d * tails) ** (2 / degrees)
+    if y > 0.05 + a:
+        x = NormalDist().inv_cdf(tails / 2)
+        y = x * x
+        if degrees < 5:
+            c += 0.3 * (degrees - 4.5) * (x + 0.6)
+        c = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c
+        y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
+        y = math.expm1(a * y * y)
+    else:
+        y = (
+            (1 / (((degrees + 6) / (degrees * y) - 0.089 * d - 0.822) * (degrees + 2) * 3) + 0.5 / (degrees + 4)) * y - 1
+        ) * (degrees + 1) / (degrees + 2) + 1 / y
+    return math.sqrt(degrees * y)

@@ -1,12 +1,13 @@
 """Intervals against published values and against what must hold for any numbers."""
 
+import itertools
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentrl.eval.statistics import bootstrap_interval, paired_difference_interval
+from agentrl.eval.statistics import bootstrap_interval, holm, paired_difference_interval, pass_at_k, pass_hat_k
 from agentrl.statistics import wilson_interval
 
 
@@ -68,3 +69,23 @@ def test_a_paired_difference_looks_at_shared_tasks_alone():
     assert difference == 0.5  # a: +1, b: 0
     assert (low, high) == (0.0, 1.0)
     assert all(math.isnan(value) for value in paired_difference_interval({"a": [1.0]}, {"b": [1.0]}))
+
+
+@given(st.integers(1, 7).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n))))
+def test_pass_at_k_and_pass_hat_k_count_every_draw_of_k_episodes(drawn):
+    n, c, k = drawn
+    draws = list(itertools.combinations([1] * c + [0] * (n - c), k))
+    assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+    assert pass_hat_k(n, c, k) == pytest.approx(sum(map(all, draws)) / len(draws))
+
+
+def test_more_episodes_than_there_are_cannot_be_drawn():
+    with pytest.raises(ValueError, match="5 of 4 episodes with 2 successes cannot be drawn"):
+        pass_at_k(4, 2, 5)
+    with pytest.raises(ValueError, match="1 of 2 episodes with 3"):
+        pass_hat_k(2, 3, 1)
+
+
+def test_holm_is_the_step_down_of_the_paper():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # as R's p.adjust(method="holm")
+    assert holm([0.6, 0.7]) == [1.0, 1.0] and holm([]) == []
