@@ -171,50 +171,6 @@ def paired_difference_interval(
     return fmean(d[0] for d in differences.values()), low, high
 
 
-def pass_at_k(episodes: int, successes: int, k: int) -> float:
-    """Chance that at least one of k episodes of a task succeeds, estimated without bias from n >= k of them.
-
-        pass@k = 1 - C(n - c, k) / C(n, k)      with n = episodes, c = successes
-
-    Source: Chen et al. (2021), "Evaluating Large Language Models Trained on Code", arXiv 2107.03374.
-    Raises ValueError unless 0 <= successes <= episodes and 1 <= k <= episodes.
-    """
-    _check_draw(episodes, successes, k)
-    return 1 - math.comb(episodes - successes, k) / math.comb(episodes, k)
-
-
-def pass_hat_k(episodes: int, successes: int, k: int) -> float:
-    """Chance that all of k episodes of a task succeed (pass^k), estimated without bias from n >= k of them.
-
-        pass^k = C(c, k) / C(n, k)      with n = episodes, c = successes
-
-    Source: Yao et al. (2024), "tau-bench", arXiv 2406.12045.
-    Raises ValueError unless 0 <= successes <= episodes and 1 <= k <= episodes.
-    """
-    _check_draw(episodes, successes, k)
-    return math.comb(successes, k) / math.comb(episodes, k)
-
-
-def _check_draw(episodes: int, successes: int, k: int) -> None:
-    if not (0 <= successes <= episodes and 1 <= k <= episodes):
-        raise ValueError(f"{k} of {episodes} episodes with {successes} successes cannot be drawn")
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several tests made at once, adjusted so that any false finding has at most the level's chance.
-
-        adjusted_(i) = max_{j <= i} min(1, (m - j + 1) * p_(j))      over the m values in rising order
-
-    Source: Holm (1979), "A simple sequentially rejective multiple test procedure". In the order of the arguments.
-    """
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    adjusted, least = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(order):
-        least = max(least, min(1.0, (len(order) - rank) * p_values[place]))
-        adjusted[place] = least
-    return adjusted
-
-
 def _quantile(ordered: Sequence[float], share: float) -> float:
     """The share's quantile of ordered numbers, interpolated between neighbours."""
     place = share * (len(ordered) - 1)
@@ -253,6 +209,7 @@ def t_quantile(share: float, degrees: int) -> float:
         y = math.expm1(a * y * y)
     else:
         y = (
-            (1 / (((degrees + 6) / (degrees * y) - 0.089 * d - 0.822) * (degrees + 2) * 3) + 0.5 / (degrees + 4)) * y - 1
+            (1 / (((degrees + 6) / (degrees * y) - 0.089 * d - 0.822) * (degrees + 2) * 3) + 0.5 / (degrees + 4)) * y
+            - 1
         ) * (degrees + 1) / (degrees + 2) + 1 / y
     return math.sqrt(degrees * y)

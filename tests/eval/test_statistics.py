@@ -1,6 +1,7 @@
 """Intervals against published values and against what must hold for any numbers."""
 
 import itertools
+import itertools
 import math
 
 import pytest
@@ -75,17 +76,68 @@ def test_a_paired_difference_looks_at_shared_tasks_alone():
 def test_pass_at_k_and_pass_hat_k_count_every_draw_of_k_episodes(drawn):
     n, c, k = drawn
     draws = list(itertools.combinations([1] * c + [0] * (n - c), k))
-    assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, draws)) / len(draws))
-    assert pass_hat_k(n, c, k) == pytest.approx(sum(map(all, draws)) / len(draws))
+    assert pass_at_k(c, n, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+    assert pass_hat_k(c, n, k) == pytest.approx(sum(map(all, draws)) / len(draws))
 
 
 def test_more_episodes_than_there_are_cannot_be_drawn():
-    with pytest.raises(ValueError, match="5 of 4 episodes with 2 successes cannot be drawn"):
-        pass_at_k(4, 2, 5)
-    with pytest.raises(ValueError, match="1 of 2 episodes with 3"):
-        pass_hat_k(2, 3, 1)
+    with pytest.raises(ValueError, match="k = 5 of 2 successes in 4 episodes"):
+        pass_at_k(2, 4, 5)
+    with pytest.raises(ValueError, match="k = 1 of 3 successes in 2"):
+        pass_hat_k(3, 2, 1)
 
 
 def test_holm_is_the_step_down_of_the_paper():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # as R's p.adjust(method="holm")
     assert holm([0.6, 0.7]) == [1.0, 1.0] and holm([]) == []
+
+
+@given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n), st.integers(1, n))))
+def test_pass_at_k_and_pass_hat_k_are_shares_of_all_choices_of_k_episodes(counts):
+    successes, repeats, k = counts
+    choices = list(itertools.combinations([True] * successes + [False] * (repeats - successes), k))
+    assert pass_at_k(successes, repeats, k) == pytest.approx(sum(map(any, choices)) / len(choices))
+    assert pass_hat_k(successes, repeats, k) == pytest.approx(sum(map(all, choices)) / len(choices))
+
+
+def test_a_k_that_was_not_played_is_refused():
+    for of in (pass_at_k, pass_hat_k):
+        with pytest.raises(ValueError, match="k = 3 of 1 successes in 2 episodes"):
+            of(1, 2, 3)
+
+
+def test_pass_curves_are_means_over_the_tasks_that_were_played_so_often():
+    counts = {"a": (1, 4), "b": (4, 4), "c": (0, 4), "d": (1, 1)}
+    assert mean_over_tasks(counts, 2)[0] == pytest.approx((1 / 2 + 1 + 0) / 3)  # a: 1 - C(3,2)/C(4,2)
+    assert mean_over_tasks(counts, 2, pass_hat_k)[0] == pytest.approx(1 / 3)
+    assert mean_over_tasks(counts, 1) == mean_over_tasks(counts, 1, pass_hat_k)
+    assert all(math.isnan(number) for number in mean_over_tasks(counts, 5))
+
+
+def test_holm_adjusts_from_the_smallest_on_and_leaves_out_what_was_not_tested():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx(
+        [0.03, 0.06, 0.06, 0.02]
+    )  # 3*.01, .06 (monotone), 2*.03, 4*.005
+    adjusted = holm([0.5, math.nan, 0.4])
+    assert math.isnan(adjusted[1]) and adjusted[::2] == pytest.approx([0.8, 0.8])
+    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("share", "degrees", "expected"),
+    [(0.975, 1, 12.7062), (0.975, 2, 4.30265), (0.975, 3, 3.18245), (0.95, 9, 1.83311), (0.025, 19, -2.09302)],
+)
+def test_quantiles_of_student_are_those_of_the_tables(share, degrees, expected):
+    assert t_quantile(share, degrees) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_share_over_tasks_is_wilsons_interval_of_as_many_episodes_as_tell_as_much():
+    alike = {f"t{i}": [float(i % 2)] * 10 for i in range(400)}  # 400 tasks tell as much as 400 episodes
+    assert share_interval(alike) == pytest.approx(wilson_interval(200, 400), abs=1e-3)
+    apart = {f"t{i}": [float((i + j) % 2) for j in range(3)] for i in range(400)}  # and better where they differ within
+    low, high = share_interval(apart)
+    assert high - low < 0.5 * (wilson_interval(200, 400)[1] - wilson_interval(200, 400)[0])
+    nothing = {f"t{i}": [0.0] * 8 for i in range(20)}
+    assert share_interval(nothing) == pytest.approx(wilson_interval(0, 20))
+    assert share_interval({"t": [1.0, 1.0]}) == pytest.approx(wilson_interval(1, 1))
+    assert all(math.isnan(bound) for bound in share_interval({"t": []}))
