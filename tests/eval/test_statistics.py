@@ -1,14 +1,22 @@
 """Intervals against published values and against what must hold for any numbers."""
 
 import itertools
-import itertools
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentrl.eval.statistics import bootstrap_interval, holm, paired_difference_interval, pass_at_k, pass_hat_k
+from agentrl.eval.statistics import (
+    bootstrap_interval,
+    holm,
+    mean_over_tasks,
+    paired_difference_interval,
+    pass_at_k,
+    pass_hat_k,
+    share_interval,
+    t_quantile,
+)
 from agentrl.statistics import wilson_interval
 
 
@@ -92,20 +100,6 @@ def test_holm_is_the_step_down_of_the_paper():
     assert holm([0.6, 0.7]) == [1.0, 1.0] and holm([]) == []
 
 
-@given(st.integers(1, 9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n), st.integers(1, n))))
-def test_pass_at_k_and_pass_hat_k_are_shares_of_all_choices_of_k_episodes(counts):
-    successes, repeats, k = counts
-    choices = list(itertools.combinations([True] * successes + [False] * (repeats - successes), k))
-    assert pass_at_k(successes, repeats, k) == pytest.approx(sum(map(any, choices)) / len(choices))
-    assert pass_hat_k(successes, repeats, k) == pytest.approx(sum(map(all, choices)) / len(choices))
-
-
-def test_a_k_that_was_not_played_is_refused():
-    for of in (pass_at_k, pass_hat_k):
-        with pytest.raises(ValueError, match="k = 3 of 1 successes in 2 episodes"):
-            of(1, 2, 3)
-
-
 def test_pass_curves_are_means_over_the_tasks_that_were_played_so_often():
     counts = {"a": (1, 4), "b": (4, 4), "c": (0, 4), "d": (1, 1)}
     assert mean_over_tasks(counts, 2)[0] == pytest.approx((1 / 2 + 1 + 0) / 3)  # a: 1 - C(3,2)/C(4,2)
@@ -114,13 +108,9 @@ def test_pass_curves_are_means_over_the_tasks_that_were_played_so_often():
     assert all(math.isnan(number) for number in mean_over_tasks(counts, 5))
 
 
-def test_holm_adjusts_from_the_smallest_on_and_leaves_out_what_was_not_tested():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx(
-        [0.03, 0.06, 0.06, 0.02]
-    )  # 3*.01, .06 (monotone), 2*.03, 4*.005
+def test_holm_leaves_out_what_was_not_tested():
     adjusted = holm([0.5, math.nan, 0.4])
     assert math.isnan(adjusted[1]) and adjusted[::2] == pytest.approx([0.8, 0.8])
-    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
