@@ -90,15 +90,33 @@ def write_trajectories(path: str | Path, trajectories: Iterable[Trajectory], ima
     Raises DataError where it cannot be written.
     """
     trajectories = list(trajectories)
-    folder = _images_folder(Path(path), images)
+    write_images(_images_folder(Path(path), images), trajectories)
+    lines = map(trajectory_line, trajectories)
+    data = gzip.compress("".join(lines).encode(), _COMPRESSION, mtime=0)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, data)
+
+
+def write_images(folder: Path, trajectories: Iterable[Trajectory]) -> None:
+    """Write the images of trajectories that are not in the folder yet, each whole.   Raises DataError."""
     for name, image in {hash_of(i): i for t in trajectories for i in _images(t)}.items():
         if not (folder / f"{name}.png").exists():
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / f"{name}.png", image)
-    lines = (_dump(trajectory_to_json(t)) for t in trajectories)
-    data = gzip.compress("".join(lines).encode(), _COMPRESSION, mtime=0)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, data)
+
+
+def trajectory_line(trajectory: Trajectory) -> str:
+    """A trajectory as a line of JSON, its end included."""
+    return _dump(trajectory_to_json(trajectory))
+
+
+def read_record(line: bytes) -> dict[str, Any] | None:
+    """The record of a line; None where a kill has cut it."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def read_trajectories(
