@@ -43,7 +43,8 @@ class RolloutConfig:
     max_context: int = 4096
     """An episode ends with `context_limit` where prompt and reply would need more tokens than this."""
     max_episode_tokens: int = 0
-    """An episode ends with `token_limit` after this many sampled tokens; 0: no limit."""
+    """An episode ends with `token_limit` after this many sampled tokens, for models behind an API as the server counts
+    them; 0: no limit."""
     max_new_tokens: int = 256
     """A reply is cut after this many tokens."""
     temperature: float = 1.0
@@ -74,6 +75,11 @@ class RolloutConfig:
     """Deadline of one reply."""
     episode_seconds: float = 0.0
     """World time after which an episode ends with `time_limit`; 0: no limit."""
+    wall_seconds: float = 0.0
+    """Time after which an episode ends with `time_limit`, whatever it was spent on, all its tries included; 0: no
+    limit."""
+    working_seconds: float = 0.0
+    """The same without what its replies waited for rate limits and further tries of a call; 0: no limit."""
     deterministic: bool = False
     """Decode each episode alone, so that sampled tokens do not depend on what else is in the batch; slow."""
     env_seed: Literal["task", "rollout"] = "task"
@@ -84,7 +90,8 @@ class RolloutConfig:
             require(getattr(self, name) >= 1, f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("reset_seconds", "step_seconds", "generate_seconds"):
             require(getattr(self, name) > 0, f"{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("max_episode_tokens", "patience", "workers", "worker_memory", "top_k", "episode_seconds"):
+        counts = "max_episode_tokens patience workers worker_memory top_k episode_seconds wall_seconds working_seconds"
+        for name in counts.split():
             require(getattr(self, name) >= 0, f"{name} is {getattr(self, name)}; it must not be negative")
         require(self.max_context >= 16, f"max_context is {self.max_context}; it must be at least 16")
         require(self.temperature >= 0, f"temperature is {self.temperature}; it must not be negative")

@@ -76,14 +76,46 @@ class Stage:
     """`Trajectory.source` of what is played here."""
 
 
+class Clock:
+    """The time of one job, over all its tries, from the first's reset on."""
+
+    def __init__(self, rollout: RolloutConfig) -> None:
+        self._wall, self._working = rollout.wall_seconds, rollout.working_seconds
+        self._begun = time.monotonic()
+        self.waited = 0.0
+        """Seconds that replies waited for rate limits and before further tries of a call."""
+
+    @property
+    def left(self) -> float | None:
+        """Seconds of wall time until the limit; None where there is none."""
+        return max(0.0, self._wall + self._begun - time.monotonic()) if self._wall else None
+
+    @property
+    def over(self) -> str:
+        """Which limit is reached, in words; empty while none is."""
+        spent = time.monotonic() - self._begun
+        if self._wall and spent >= self._wall:
+            return f"it took {spent:.1f} s; rollout.wall_seconds is {self._wall:g}"
+        if self._working and spent - self.waited >= self._working:
+            return f"it worked for {spent - self.waited:.1f} s; rollout.working_seconds is {self._working:g}"
+        return ""
+
+
+class _OutOfTime(Exception):
+    """The wall time ended while a reply was waited for."""
+
+
 class Episode:
     """One try. `play` returns its trajectory, whatever happens; `cause` is what ended it, where that was foreign."""
 
-    def __init__(self, stage: Stage, job: Job, task: Task, env: LiveEnv, *, tries: int, name: str) -> None:
+    def __init__(
+        self, stage: Stage, job: Job, task: Task, env: LiveEnv, *, tries: int, name: str, clock: Clock | None = None
+    ) -> None:
         """task: as it is played (its seed may be the rollout's own).   tries: of this job, this one included.
 
-        name: this try's own, by which the policy keeps its keys and values.
+        name: this try's own, by which the policy keeps its keys and values.   clock: the job's; None: its own.
         """
+        self._clock = clock or Clock(stage.rollout)
         self.cause: BoundaryError | None = None
         self._stage, self._job, self._task, self._env = stage, job, task, env
         self._tries, self._name = tries, name
@@ -105,6 +137,8 @@ class Episode:
             ended = await self._play()
             if not ENDS[ended].infrastructure:
                 outcome = await self._env.outcome()
+        except _OutOfTime:
+            ended = "time_limit"
         except WorldFailure as failure:
             ended, self.cause = "world_failure", failure
         except BoundaryError as failure:
@@ -126,7 +160,7 @@ class Episode:
     def _trajectory(self, ended: Ended, outcome: Outcome) -> Trajectory:
         failure = str(self.cause) if self.cause else None
         if ended == "time_limit":
-            failure = f"the world took {self._world_seconds:.1f} s"
+            failure = self._clock.over or f"the world took {self._world_seconds:.1f} s"
         return Trajectory(
             task=self._task,
             group=self._job.group,
@@ -150,6 +184,8 @@ class Episode:
         while True:
             if self._acted >= rollout.max_turns or len(self._turns) >= 2 * rollout.max_turns:
                 return "turn_limit"
+            if self._clock.over:
+                return "time_limit"
             with boundary(PolicyFailure, "prompt"):
                 brief = self._stage.briefs(self._task)
                 told = "\n\n".join(text for text in (brief.instructions, self._job.hint) if text)
@@ -224,6 +260,7 @@ class Episode:
         start = time.perf_counter()
         completion = await self._complete(request)
         policy_seconds = time.perf_counter() - start
+        self._clock.waited += completion.waited
         with boundary(PolicyFailure, "format"):
             reply = self._stage.format.parse(completion.text, view)
         turn = self._new_turn(view, request, completion, reply)
@@ -255,6 +292,16 @@ class Episode:
         )
 
     async def _complete(self, request: Request) -> Completion:
+        """The policy's reply.   Raises PolicyFailure, _OutOfTime."""
+        try:
+            async with asyncio.timeout(self._clock.left) as wall:
+                return await self._reply(request)
+        except TimeoutError:
+            if not wall.expired():
+                raise
+        raise _OutOfTime
+
+    async def _reply(self, request: Request) -> Completion:
         stage = self._stage
         with boundary(PolicyFailure, "policy"):
             try:
@@ -307,7 +354,7 @@ class Episode:
     def _limit(self, completion: Completion, request: Request) -> Ended | None:
         """Did this reply use up the tokens: of the policy's context, or of the episode."""
         num_tokens = len(completion.token_ids)
-        self._sampled += num_tokens
+        self._sampled += num_tokens or completion.output_tokens
         if completion.finish == "length" and 0 < num_tokens < request.sampling.max_new_tokens:
             return "context_limit"
         limit = self._stage.rollout.max_episode_tokens

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from agentrl.briefs import Briefs, briefs_of
 from agentrl.config import RolloutConfig
-from agentrl.episode import Episode, Job, Stage
+from agentrl.episode import Clock, Episode, Job, Stage
 from agentrl.errors import ConfigError, WorldFailure
 from agentrl.registry import load
 from agentrl.seeds import seed_of
@@ -193,6 +193,7 @@ class Runner:
     async def _play(self, job: Job) -> Trajectory:
         """One job, tried again after a failure of infrastructure; what a neighbour did is no try of its own."""
         task, tries, displaced, alone = self._task(job), 1, 0, False
+        clock: Clock | None = None
         while True:
             try:
                 env = await self.host.open(task, alone=alone)
@@ -200,7 +201,8 @@ class Runner:
                 trajectory, cause = _not_opened(task, job, tries, failure), failure
             else:
                 name = f"{task.id}/{job.rollout}/{next(self._names)}"
-                episode = Episode(self._stage, job, task, env, tries=tries, name=name)
+                clock = clock or Clock(self._stage.rollout)
+                episode = Episode(self._stage, job, task, env, tries=tries, name=name, clock=clock)
                 trajectory = await episode.play()
                 cause = episode.cause  # type: ignore[assignment]
             if not ENDS[trajectory.ended].infrastructure:
@@ -209,7 +211,7 @@ class Runner:
                 displaced += 1
                 alone = alone or displaced >= _ALONE_AFTER
                 continue
-            if tries >= self._stage.rollout.tries:
+            if tries >= self._stage.rollout.tries or (clock is not None and clock.over):
                 return trajectory
             tries += 1
             alone = isinstance(cause, WorkerLost)

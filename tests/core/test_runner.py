@@ -187,6 +187,37 @@ class Silent(Scripted):
         await asyncio.Event().wait()
 
 
+class Slow(Scripted):
+    """Says that each reply has waited for a rate limit."""
+
+    def __init__(self, takes=0.0, waited=0.0):
+        super().__init__(left)
+        self.takes, self.waited = takes, waited
+
+    async def generate(self, request):
+        await asyncio.sleep(self.takes)
+        return Completion("left", waited=self.waited, output_tokens=2)
+
+
+def test_the_wall_time_of_an_episode_ends_it_while_a_reply_is_waited_for_and_it_is_not_tried_again():
+    (trajectory,) = play(Slow(takes=600), wall_seconds=0.02, tries=3)
+    assert (trajectory.ended, trajectory.tries, trajectory.turns) == ("time_limit", 1, [])
+    assert trajectory.failure.startswith("it took ") and "rollout.wall_seconds is 0.02" in trajectory.failure
+
+
+def test_the_working_time_of_an_episode_is_without_what_its_replies_waited():
+    (trajectory,) = play(Slow(takes=0.02), working_seconds=0.01)
+    assert (trajectory.ended, len(trajectory.turns)) == ("time_limit", 1)
+    assert "rollout.working_seconds is 0.01" in trajectory.failure
+    (trajectory,) = play(Slow(takes=0.02, waited=600.0), working_seconds=0.01)
+    assert trajectory.ended == "done"
+
+
+def test_tokens_that_a_server_counts_use_up_those_of_an_episode():
+    (trajectory,) = play(Slow(), max_episode_tokens=4)
+    assert (trajectory.ended, len(trajectory.turns)) == ("token_limit", 2)
+
+
 def unlucky(view):
     raise OSError("no route")
 
