@@ -14,6 +14,8 @@ from agentrl.errors import DataError
 from agentrl.types import Exchange, Message, Observation, Reply, View
 
 LAST_ACTION = "Your last action: {}"
+HEADINGS = ("Your report so far", "Your last action", "Admissible actions")
+"""What the messages of any format may hold beside a world's own words."""
 UNREADABLE = "Your last reply could not be read."
 SUMMARISE = (
     "Take no action now. All turns above are about to be cleared. Write a synthesis to stand in their place: "

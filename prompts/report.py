@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 
 from agentrl.prompts.conversation import (
+    HEADINGS,
     admissible_text,
     asked,
     conversation,
@@ -54,6 +55,11 @@ class ReportAndAction:
     """
 
     Config = ReportAndActionConfig
+    marks = (
+        *("<think>", "</think>", "<report>", "</report>", "<action>", "</action>"),
+        *(*HEADINGS, "Response", NO_REPORT),
+    )
+    """For a tokenizer of whole words, which a tiny model has."""
 
     def __init__(self, config: ReportAndActionConfig | None = None) -> None:
         self.config = config or ReportAndActionConfig()

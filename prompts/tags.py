@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agentrl.prompts.conversation import (
+    HEADINGS,
     admissible_text,
     asked,
     conversation,
@@ -37,6 +38,8 @@ class Tags:
     """Read leniently: the last complete <action>…</action> is the action, whatever stands around it."""
 
     Config = TagsConfig
+    marks = (*HEADINGS, "<think>", "</think>", "<action>", "</action>", "<summary>", "</summary>")
+    """For a tokenizer of whole words, which a tiny model has."""
 
     def __init__(self, config: TagsConfig | None = None) -> None:
         self.config = config or TagsConfig()

@@ -93,7 +93,8 @@ class Trainer:
         self.tasks = self.world.tasks(config.train_split, self.world_config)
         refuse_without_help(self.composition, self.world, self.tasks)
         self.panel = panel_of(self.world, self.world_config, config.validation)
-        self.model = model or load_model(config.model, config.env, seed_of(config.seed, "model"), self.world_config)
+        seed, marks = seed_of(config.seed, "model"), getattr(self.format, "marks", ())
+        self.model = model or load_model(config.model, config.env, seed, self.world_config, marks)
         self.model.defaults = merge(self.model.defaults, spoken_to(config))
         if not config.threads and sum(p.numel() for p in self.model.module.parameters()) < SMALL:
             torch.set_num_threads(1)

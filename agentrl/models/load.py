@@ -4,7 +4,7 @@ import contextlib
 import copy
 import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,13 +74,15 @@ class Model:
         return _load_module(self.name, dtype=self.dtype, trust=self.trust_remote_code).to(self.device)
 
 
-def load_model(config: ModelConfig, env: str = "", seed: int = 0, world_config: Any = None) -> Model:
+def load_model(
+    config: ModelConfig, env: str = "", seed: int = 0, world_config: Any = None, marks: Sequence[str] = ()
+) -> Model:
     """The model that the configuration names, on its device, without dropout, in evaluation mode.
 
     env: name of the environment, which picks the packaged model where `config.name` is `tiny`; `tiny-random` is the
     same architecture before it has learned anything, with the vocabulary that the environment offers.
     seed: of what begins at random, which is an adapter.   world_config: of that environment, whose vocabulary may
-    follow from it.
+    follow from it.   marks: what the prompt format writes around words, which that vocabulary has beside its own.
     Raises DataError for what is missing, damaged or incomplete, ConfigError for a model whose logits are not its head
     applied to its hidden states, MissingDependency for an adapter without peft.
     """
@@ -90,7 +92,7 @@ def load_model(config: ModelConfig, env: str = "", seed: int = 0, world_config: 
     dtype = _dtype(config.dtype, device)
     if config.name == "tiny-random":
         source, processor = "", None
-        module, tokenizer = _random_tiny(env, world_config)
+        module, tokenizer = _random_tiny(env, world_config, marks)
         module = keep_double(module.to(device, dtype))
     else:
         source = _source(config.name, env)
@@ -137,11 +139,11 @@ def saved_weights(folder: Path, model: Model) -> dict[str, Tensor]:
     return dict(_load_module(str(folder), dtype=model.dtype, trust=model.trust_remote_code).named_parameters())
 
 
-def _random_tiny(env: str, world_config: Any = None, seed: int = 0) -> tuple[nn.Module, Any]:
+def _random_tiny(env: str, world_config: Any = None, marks: Sequence[str] = (), seed: int = 0) -> tuple[nn.Module, Any]:
     from agentrl.models.tiny.build import random_tiny
 
     words = _vocabulary(env, world_config)
-    return random_tiny(words.phrases, words.words, seed, entities=words.entities, dropped=words.dropped)
+    return random_tiny(words.phrases, words.words, seed, entities=words.entities, dropped=words.dropped, marks=marks)
 
 
 def _vocabulary(env: str, world_config: Any) -> Any:

@@ -15,6 +15,8 @@ _REMEMBERED_TASKS = 4096
 _LONGEST_LINE = 160
 _LONGEST_SYNTHESIS = 1_200
 """Characters of a scripted policy's synthesis, and of what it holds of one turn."""
+_LONGEST_REPORT = 400
+"""Characters of its report, which is written anew every turn."""
 
 
 class Scripted:
@@ -65,7 +67,7 @@ class _Writer:
 
 
 def write(format: Any, action: str, view: View) -> str:
-    """The reply that holds an action; where the format wants a report, it is the last action.
+    """The reply that holds an action; where the format wants a report, it is a plain one.
 
     Where a synthesis is asked for, it is a plain one, whatever the action.
     Raises ConfigError without a format, DataError for an action that the format cannot hold.
@@ -74,9 +76,14 @@ def write(format: Any, action: str, view: View) -> str:
         raise ConfigError("a scripted policy needs the format in which it replies; pass format=...")
     if view.kind == "summarise":
         return str(format.write("", view, report=plain_synthesis(view)))
-    last = view.exchanges[-1].action if view.exchanges else ""
-    text: str = format.write(action, view, report=last)
+    text: str = format.write(action, view, report=plain_report(view))
     return text
+
+
+def plain_report(view: View) -> str:
+    """What was done so far, an action a line; the newest that fit.   Tags are left out."""
+    lines = [*(view.report or "").splitlines(), *(_line(exchange.action) for exchange in view.exchanges[-1:])]
+    return _newest(lines, _LONGEST_REPORT)
 
 
 def plain_synthesis(view: View) -> str:
@@ -88,9 +95,15 @@ def plain_synthesis(view: View) -> str:
     lines = (view.report or "").splitlines()
     for exchange, observation in zip(view.exchanges, came, strict=True):
         lines.append(f"{_line(exchange.action)}: {_line(observation.text)}")
-    while len(lines) > 1 and sum(map(len, lines)) > _LONGEST_SYNTHESIS:
+    return _newest(lines, _LONGEST_SYNTHESIS) or "nothing yet"
+
+
+def _newest(lines: list[str], most: int) -> str:
+    """The last lines, as many as have so many characters together, one at least."""
+    lines = [line for line in lines if line.strip()]
+    while len(lines) > 1 and sum(map(len, lines)) > most:
         lines.pop(0)
-    return "\n".join(line for line in lines if line.strip()) or "nothing yet"
+    return "\n".join(lines)
 
 
 def _line(text: str) -> str:

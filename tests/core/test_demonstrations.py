@@ -81,11 +81,11 @@ def test_an_expert_that_fails_is_no_success():
     assert first.ended == "turn_limit" and first.reward == 0
 
 
-def test_a_workspace_carries_the_last_action_as_the_report():
+def test_a_workspace_carries_what_was_done_as_the_report():
     renderer = WordRenderer()
     (first,) = learn_from(offering(), Workspace(), ReportAndAction(), renderer, num=1, mistakes=1)
-    assert [turn.report for turn in first.turns] == [None, "bad", "left"]
-    assert "<report>left</report>" in first.turns[2].completion.text
+    assert [turn.report for turn in first.turns] == [None, "bad", "bad\nleft"]
+    assert "<report>bad\nleft</report>" in first.turns[2].completion.text
     assert not any(turn.continues for turn in first.turns)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from agentrl.config import resolve
 from agentrl.envs.alfworld.vocabulary import vocabulary
 from agentrl.errors import ConfigError
 from agentrl.models.tiny.build import SPECIAL, TinyShape, Vocabulary, build_tokenizer, random_tiny, token_list
+from agentrl.prompts.report import ReportAndAction
+from agentrl.prompts.tags import Tags
 from agentrl.registry import load
+from agentrl.types import Observation, Task, View
 
 OPENING = (
     "-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room. Looking quickly around you, you see "
@@ -80,6 +84,20 @@ def test_no_word_of_the_domain_is_unknown(tokenizer, text):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_comes_back_as_its_very_text(tokenizer, command):
     assert tokenizer.decode(tokenizer(command)["input_ids"]) == command
+
+
+@pytest.mark.parametrize("form", [ReportAndAction(), Tags()], ids=lambda form: type(form).__name__)
+def test_a_reply_in_the_form_of_a_format_comes_back_with_its_report_and_action(form):
+    tokenizer = build_tokenizer(replace(vocabulary(), marks=form.marks))
+    view = View(Task("alfworld", "t", "train", 0), "", Observation("You see a mug 1."), report="go to shelf 2")
+    said = form.write("take mug 1 from shelf 2", view, report="go to shelf 2\nopen drawer 1")
+    ids = tokenizer(said)["input_ids"]
+    reply = form.parse(tokenizer.decode(ids), view)
+    assert tokenizer.unk_token_id not in ids
+    assert reply.action == "take mug 1 from shelf 2"
+    assert reply.report in (None, "go to shelf 2 open drawer 1")
+    shown = form.messages(view)[-1]["content"]
+    assert tokenizer.unk_token_id not in tokenizer(shown)["input_ids"]
 
 
 def test_every_type_of_the_game_tables_has_tokens():

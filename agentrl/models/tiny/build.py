@@ -40,6 +40,8 @@ class Vocabulary:
     """Numbered things, as {cabinet: 30}: `cabinet 1` to `cabinet 30` are one token each."""
     dropped: str = ""
     """A regular expression of what tells nothing and is read as a space: full stops, commas, articles in lists."""
+    marks: tuple[str, ...] = ()
+    """Tags and headings of a prompt format: one token each, also where no space follows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,18 +89,19 @@ def random_tiny(
     *,
     entities: Mapping[str, int] | None = None,
     dropped: str = "",
+    marks: Sequence[str] = (),
     shape: TinyShape | None = None,
 ) -> "tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]":
     """A Qwen3 decoder (float32, tied embeddings) with random weights, and its tokenizer.
 
-    phrases, words, entities, dropped: as in Vocabulary.   seed: all weights follow from it; the global random state
-    of torch is left as it was.   shape: sizes; absent: TinyShape().
+    phrases, words, entities, dropped, marks: as in Vocabulary.   seed: all weights follow from it; the global random
+    state of torch is left as it was.   shape: sizes; absent: TinyShape().
     """
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     shape = shape or TinyShape()
-    tokenizer = build_tokenizer(Vocabulary(tuple(phrases), tuple(words), dict(entities or {}), dropped))
+    tokenizer = build_tokenizer(Vocabulary(tuple(phrases), tuple(words), dict(entities or {}), dropped, tuple(marks)))
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
@@ -161,19 +164,21 @@ def token_list(vocabulary: Vocabulary) -> list[str]:
     """Every token in the order of its id: special ones first, then the rest sorted."""
     numbers = [str(n) for n in range(1, LARGEST_LOOSE_NUMBER + 1)]
     things = [f"{kind} {n}" for kind, most in vocabulary.entities.items() for n in range(1, most + 1)]
-    rest = {*vocabulary.phrases, *vocabulary.words, *vocabulary.entities, *things, *numbers}
+    rest = {*vocabulary.phrases, *vocabulary.words, *vocabulary.entities, *things, *numbers, *vocabulary.marks}
     return [*SPECIAL, *sorted(rest - set(SPECIAL))]
 
 
 def _pattern(vocabulary: Vocabulary) -> str:
-    """A regular expression that matches one token after the other: phrases, numbered things, words, numbers, signs."""
+    """A regular expression that matches one token after the other: marks, phrases, numbered things, words, numbers,
+    signs."""
     by_most: dict[int, list[str]] = {}
     for kind, most in vocabulary.entities.items():
         by_most.setdefault(most, []).append(kind)
     things = [f"(?:{_any_of(kinds)}) (?:{_up_to(most)})" for most, kinds in sorted(by_most.items())]
     parts = [part for part in [_any_of(vocabulary.phrases), *things] if part]
     whole = [rf"(?:{'|'.join(parts)})(?!\w)"] if parts else []
-    return "|".join([*whole, r"[A-Za-z']+", r"\d+", r"[^\w\s]"])
+    marks = [_any_of(vocabulary.marks)] if vocabulary.marks else []
+    return "|".join([*marks, *whole, r"[A-Za-z']+", r"\d+", r"[^\w\s]"])
 
 
 def _any_of(texts: Iterable[str]) -> str:
