@@ -74,6 +74,7 @@ class _Writer(Protocol):
     def start(self, title: str, num_steps: int) -> None: ...
     def phase(self, name: str, done: int, total: int) -> None: ...
     def step(self, step: int, metrics: Mapping[str, Any]) -> None: ...
+    def progress(self, done: int, text: str) -> None: ...
     def line(self, text: str) -> None: ...
     def table(self, table: Table) -> None: ...
     def close(self) -> None: ...
@@ -99,6 +100,10 @@ class Display:
     def step(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Step `step` (1 is the first) is over."""
         self._tell(lambda writer: writer.step(step, metrics))
+
+    def progress(self, done: int, text: str) -> None:
+        """Of the steps that `start` named so many are done; text: time that is left, cost so far."""
+        self._tell(lambda writer: writer.progress(done, text))
 
     def validation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """The policy was judged after step `step` (0: before the first)."""
@@ -165,7 +170,7 @@ class _Pace:
         first, since = self._first
         if step <= first or step >= self._num_steps:
             return ""
-        return f"ETA {_duration((now - since) / (step - first) * (self._num_steps - step))}"
+        return f"ETA {duration((now - since) / (step - first) * (self._num_steps - step))}"
 
 
 class _Log:
@@ -176,15 +181,21 @@ class _Log:
         self._pace = _Pace()
         self._num_steps = 0
         self._last = time.monotonic()
+        self._told = ""
 
     def start(self, title: str, num_steps: int) -> None:
         self._num_steps = num_steps
+        self._told = ""
         self._pace.start(num_steps)
         self.line(title)
 
     def phase(self, name: str, done: int, total: int) -> None:
         if time.monotonic() - self._last >= QUIET_SECONDS:
-            self.line(f"  {name} {done}/{total}" if total else f"  {name} {done}")
+            here = f"{name} {done}/{total}" if total else f"{name} {done}"
+            self.line(f"  {here}  {self._told}".rstrip())
+
+    def progress(self, done: int, text: str) -> None:
+        self._told = "  ".join(part for part in (f"in all {done}/{self._num_steps}", text) if part)
 
     def step(self, step: int, metrics: Mapping[str, Any]) -> None:
         parts = [f"step {step}/{self._num_steps}", _written(metrics), self._pace.left(step)]
@@ -228,6 +239,9 @@ class _Terminal:
     def step(self, step: int, metrics: Mapping[str, Any]) -> None:
         self._step, self._metrics, self._left = step, _written(metrics), self._pace.left(step)
         self.line(f"step {step}/{self._num_steps}  {self._metrics}")
+
+    def progress(self, done: int, text: str) -> None:
+        self._step, self._left = done, text
 
     def line(self, text: str) -> None:
         self._console.print(Text(_one_line(text)), highlight=False)
@@ -299,7 +313,8 @@ def _find(metrics: Mapping[str, Any], names: Sequence[str]) -> float | None:
     return None
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as a person says it: 45 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -105,9 +105,9 @@ def write_images(folder: Path, trajectories: Iterable[Trajectory]) -> None:
             write_whole(folder / f"{name}.png", image)
 
 
-def trajectory_line(trajectory: Trajectory) -> str:
-    """A trajectory as a line of JSON, its end included."""
-    return _dump(trajectory_to_json(trajectory))
+def trajectory_line(trajectory: Trajectory, **beside: Any) -> str:
+    """A trajectory as a line of JSON, its end included.   beside: further entries, which readers pass over."""
+    return _dump({**trajectory_to_json(trajectory), **beside})
 
 
 def read_record(line: bytes) -> dict[str, Any] | None:

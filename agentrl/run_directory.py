@@ -142,17 +142,26 @@ class RunDirectory:
         self.metrics_file = path / "metrics.jsonl"
 
     @classmethod
-    def create(cls, config: RunConfig, *, command: Sequence[str] = (), root: str | os.PathLike[str] = "runs") -> Self:
+    def create(
+        cls,
+        config: RunConfig,
+        *,
+        command: Sequence[str] = (),
+        root: str | os.PathLike[str] = "runs",
+        meta: Mapping[str, Any] | None = None,
+    ) -> Self:
         """A new folder with config.yaml and meta.json: `config.run_dir`, or ROOT/ENV-ALGO-SEED, numbered on a clash.
 
-        command: what was typed, for meta.json.
+        command: what was typed, for meta.json.   meta: further entries of it.
         Raises RunDirectoryError where the named folder holds a run or other files, or is in use.
         """
         run = cls._named(Path(config.run_dir)) if config.run_dir else cls._numbered(Path(root), config)
         try:
             for folder in (run.checkpoints, run.trajectories, run.images):
                 folder.mkdir(exist_ok=True)
-            write_json(run.meta_file, {"schema": RUN_SCHEMA, "seed": config.seed, "panels": {}, "starts": []})
+            write_json(
+                run.meta_file, {"schema": RUN_SCHEMA, "seed": config.seed, "panels": {}, **(meta or {}), "starts": []}
+            )
             run._add_start(config, command, resumed=False)
             text = yaml.safe_dump(to_mapping(config) | {"run_dir": ""}, sort_keys=False, allow_unicode=True)
             write_whole(run.config_file, text.encode())  # last: a folder with a configuration is a whole one

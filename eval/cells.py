@@ -19,6 +19,17 @@ from agentrl.settings import from_mapping, to_mapping
 MATRIX = "matrix.json"
 MATRIX_SCHEMA = 1
 
+MAY_CHANGE = frozenset(
+    [
+        *("threads", "run_dir", "rollout.concurrency", "rollout.workers", "rollout.episodes_per_worker"),
+        *("rollout.worker_memory", "rollout.tries", "rollout.reset_seconds", "rollout.step_seconds"),
+        *("rollout.generate_seconds", "api.client", "api.timeout", "api.tries", "api.backoff", "api.longest_wait"),
+        *("api.patience", "api.concurrency", "api.requests_per_minute", "api.tokens_per_minute", "api.max_tokens"),
+        *("api.max_cost", "api.prices", "api.key_variable"),
+    ]
+)
+"""Settings that change how fast, how far and for how much an evaluation goes, and not what it measures."""
+
 _AXES = ("model", "env", "memory", "format")
 """What stands in a cell's name where it differs between cells; split and decoding always do."""
 
@@ -50,6 +61,8 @@ class Cell:
     reward: Callable[..., Any] | None = None
     name: str = ""
     """Of its folder, and in tables; empty: the only one of its evaluation."""
+    own: tuple[str, ...] = ()
+    """Which of policy, world and reward are objects, which no file can hold: known of a cell that was stored."""
 
     @property
     def decoding(self) -> str:
@@ -87,7 +100,12 @@ class Cell:
             "episodes": self.episodes,
             "repeats": self.repeats,
             "name": self.name,
+            "own": self._objects(),
         }
+
+    def _objects(self) -> list[str]:
+        own = {"policy": self.policy, "world": self.world, "reward": None if self.config.reward else self.reward}
+        return [name for name, value in own.items() if not isinstance(value, (str, os.PathLike, type(None)))]
 
 
 def decoding_name(greedy: bool) -> str:
@@ -150,7 +168,29 @@ def read_matrix(folder: Path) -> list[Cell] | None:
 
 def cell_of(asked: Mapping[str, Any], config: RunConfig) -> Cell:
     """The cell that `asked` describes.   Raises TypeError for what is none."""
-    return Cell(config=config, **asked)
+    return Cell(config=config, **{**asked, "own": tuple(asked["own"])})
+
+
+def differences(before: Cell, now: Cell) -> list[str]:
+    """What is asked for otherwise, as `rollout.max_turns 30, now 50`; what `MAY_CHANGE` is left out."""
+    told = [
+        (name, value, now.asked().get(name))
+        for name, value in before.asked().items()
+        if name not in ("name", "own", "policy") or (name == "policy" and value is not None)
+    ]
+    was, is_now = _flat(to_mapping(before.config)), _flat(to_mapping(now.config))
+    told += [(name, was.get(name), is_now.get(name)) for name in sorted({*was, *is_now} - MAY_CHANGE)]
+    return [f"{name} {one}, now {other}" for name, one, other in told if one != other]
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{path}{name}.")
+        else:
+            found[f"{path}{name}"] = value
+    return found
 
 
 def changed_settings(config: RunConfig) -> dict[str, Any]:

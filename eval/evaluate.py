@@ -1,93 +1,32 @@
-"""Plays a split's tasks with any policy and counts: success by task kind, infrastructure failures apart."""
+"""Plays the cells of an evaluation and counts; every episode is on disk when it ends, so that a killed one goes on."""
 
 import asyncio
-import inspect
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agentrl.composition import build, world_settings
 from agentrl.config import RunConfig
 from agentrl.display import Display, Silent
-from agentrl.errors import ConfigError, nearest, unknown_name
-from agentrl.eval.report import report_line
-from agentrl.eval.statistics import bootstrap_interval, wilson_interval
+from agentrl.errors import ConfigError, nearest
+from agentrl.eval.cells import Cell, named
+from agentrl.eval.folders import Folders, Kept
+from agentrl.eval.played import Key, in_order, key_of
+from agentrl.eval.progress import Progress
+from agentrl.eval.results import EvalResult, result_of
+from agentrl.eval.seats import Seat, Seats, seat
 from agentrl.interruption import hand_over
-from agentrl.models.defaults import is_model
 from agentrl.panels import spread
-from agentrl.records import write_trajectories
-from agentrl.registry import LISTINGS, load, names
-from agentrl.run_directory import RUN_SCHEMA, RunDirectory, panel_hash, write_json
+from agentrl.registry import load
+from agentrl.run_directory import panel_hash
 from agentrl.runner import Job, Runner
-from agentrl.statistics import TOTAL, Tally, tally_by_kind
-from agentrl.types import ENDS, Task, Trajectory
+from agentrl.types import Task, Trajectory
 from agentrl.usage import usage_of
 
-
-@dataclass(frozen=True, kw_only=True)
-class EvalResult:
-    """What an evaluation came to."""
-
-    by_kind: Mapping[str, Tally]
-    """task kind -> counts; `all` counts every episode."""
-    trajectories: Sequence[Trajectory]
-    """In the order of the panel, repeats of a task together."""
-    split: str
-    panel: str
-    """Hash of the tasks that were played, in order."""
-    policy: str
-    seconds: float
-    intervals: Mapping[str, tuple[float, float]]
-    """task kind -> 95 % interval of its success, by `interval_by`."""
-    interval_by: str
-    """`wilson` where every task was played once; `bootstrap over tasks` where it was played more often."""
-    run_dir: Path | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """How it was asked: split, episodes, repeats, temperature, seed."""
-    usage: Mapping[str, Any] | None = None
-    """Of a model behind an API: tokens and cost of these episodes, and of all calls of the policy so far."""
-
-    @property
-    def decoding(self) -> str:
-        """`greedy` or `sampled`."""
-        return decoding_name(self.settings.get("temperature") == 0)
-
-    @property
-    def all(self) -> Tally:
-        return self.by_kind[TOTAL]
-
-    @property
-    def success(self) -> float:
-        """Share of the scored episodes that succeeded; nan where there is none."""
-        return self.all.success
-
-    @property
-    def success_interval(self) -> tuple[float, float]:
-        """95 % interval of `success`."""
-        return self.intervals[TOTAL]
-
-    def as_dict(self) -> dict[str, Any]:
-        """What results.json holds."""
-        return {
-            "schema": RUN_SCHEMA,
-            "policy": self.policy,
-            "split": self.split,
-            "panel": self.panel,
-            "seconds": self.seconds,
-            "settings": dict(self.settings),
-            "success": self.success,
-            "success_interval": list(self.success_interval),
-            "interval_by": self.interval_by,
-            **({} if self.usage is None else {"usage": dict(self.usage)}),
-            "by_kind": {
-                kind: counts.as_dict() | {"success_interval": list(self.intervals[kind])}
-                for kind, counts in self.by_kind.items()
-            },
-        }
+__all__ = ["EvalResult", "Seat", "evaluate", "evaluate_cells", "evaluate_several", "panel_of", "seat"]
 
 
 def evaluate(
@@ -103,6 +42,7 @@ def evaluate(
     greedy: bool = False,
     out: str | os.PathLike[str] = "",
     base_url: str = "",
+    resume: bool = False,
 ) -> EvalResult:
     """Play and count; see `agentrl.evaluate`, which calls this outside any running event loop.
 
@@ -120,18 +60,9 @@ def evaluate(
         repeats=repeats,
         out=out,
         base_url=base_url,
+        resume=resume,
     )
     return results[0]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A panel that is played in one way."""
-
-    split: str
-    tasks: Sequence[Task]
-    greedy: bool
-    folder: RunDirectory | None
 
 
 def evaluate_several(
@@ -147,58 +78,127 @@ def evaluate_several(
     repeats: int = 1,
     out: str | os.PathLike[str] = "",
     base_url: str = "",
+    resume: bool = False,
 ) -> list[EvalResult]:
     """Every split in every decoding (True: greedy), one after another, by one policy that is loaded once.
 
     out: a folder; of several results each has its own in it, as `valid_seen-greedy`.   The rest: as `evaluate`.
     Raises AgentRLError for an unknown policy, split or setting, before anything is played.
     """
-    if repeats < 1:
-        raise ConfigError(f"repeats is {repeats}; it must be at least 1")
-    if episodes < 0:
-        raise ConfigError(f"episodes is {episodes}; it must not be negative")
-    shown = display or Silent()
-    played = world if world is not None else load("env", config.env)
-    panels = [panel_of(config, played, split, episodes) for split in splits]
-    most = max(len(tasks) for _, tasks, _ in panels) * repeats
-    seated = seat(policy, config, played, base_url=base_url, slots=min(config.rollout.concurrency, most))
-    memory = build("memory", config.memory, config.memory_settings)
-    written = build("format", config.format, config.format_settings)
-    single = len(panels) * len(decodings) == 1
-    parts: list[_Part] = []
-    try:
-        for split, tasks, _ in panels:
-            for greedy in decodings:
-                own = out if single or not os.fspath(out) else Path(out) / f"{split}-{decoding_name(greedy)}"
-                parts.append(_Part(split, tasks, greedy, _result_folder(config, own)))
-        runner = Runner(
-            played,
-            seated.policy,
-            memory=memory,
-            format=written,
-            renderer=seated.renderer,
-            rollout=config.rollout,
-            config=panels[0][2],
-            seed=config.seed,
+    cells = [
+        Cell(
+            config=config,
+            policy=policy,
+            base_url=base_url,
+            split=split,
+            greedy=greedy,
+            episodes=episodes,
+            repeats=repeats,
+            world=world,
             reward=reward,
         )
-        hand_over()
-        return asyncio.run(_judge(runner, seated, config, parts, repeats, shown))
+        for split in splits
+        for greedy in decodings
+    ]
+    return evaluate_cells(cells, display=display, out=out, resume=resume)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A cell with all that playing it needs but its policy."""
+
+    cell: Cell
+    world: Any
+    world_config: Any
+    tasks: Sequence[Task]
+    memory: Any
+    format: Any
+
+    @property
+    def panel(self) -> tuple[str, int]:
+        """Hash and number of the tasks."""
+        return panel_hash(task.id for task in self.tasks), len(self.tasks)
+
+    @property
+    def num_episodes(self) -> int:
+        return len(self.tasks) * self.cell.repeats
+
+    def jobs(self) -> list[Job]:
+        """Every episode, in order: repeats of a task together."""
+        return [
+            Job(task, f"{self.cell.split}/{number}", rollout, 0, greedy=self.cell.greedy)
+            for number, task in enumerate(self.tasks)
+            for rollout in range(self.cell.repeats)
+        ]
+
+
+def plan_of(cell: Cell) -> Plan:
+    """A cell with its world, tasks, memory and format.   Raises AgentRLError for what cannot be."""
+    if cell.repeats < 1:
+        raise ConfigError(f"repeats is {cell.repeats}; it must be at least 1")
+    if cell.episodes < 0:
+        raise ConfigError(f"episodes is {cell.episodes}; it must not be negative")
+    config = cell.config
+    world = cell.world if cell.world is not None else load("env", config.env)
+    split, tasks, world_config = panel_of(config, world, cell.split, cell.episodes)
+    memory = build("memory", config.memory, config.memory_settings)
+    written = build("format", config.format, config.format_settings)
+    return Plan(replace(cell, split=split), world, world_config, tasks, memory, written)
+
+
+def plans_of(cells: Sequence[Cell]) -> list[Plan]:
+    """The plans of an evaluation's cells, which have their names if there are several.   Raises AgentRLError."""
+    plans = [plan_of(cell) for cell in cells]
+    if len(plans) == 1 and not plans[0].cell.name:
+        return plans
+    given = [plan.cell for plan in plans]
+    names = given if all(cell.name for cell in given) else named(given)
+    return [replace(plan, cell=cell) for plan, cell in zip(plans, names, strict=True)]
+
+
+def evaluate_cells(
+    cells: Sequence[Cell],
+    *,
+    display: Display | None = None,
+    out: str | os.PathLike[str] = "",
+    left_out: Mapping[str, str] | None = None,
+    resume: bool = False,
+) -> list[EvalResult]:
+    """Play every cell, one after another; a policy that several share is loaded once.   Returns their results.
+
+    out: a folder; empty: nothing is written. One cell without a name has it to itself, of several each has its own in
+    it.   left_out: combinations that cannot be -> why; kept beside them.
+    resume: go on with what is in the folder; nothing that is finished there is played again.
+    Raises AgentRLError for what cannot be, before anything is played; KeyboardInterrupt, which says how to go on, where
+    something was played before Ctrl-C.
+    """
+    shown = display or Silent()
+    plans = plans_of(cells)
+    several = len(plans) > 1 or bool(plans[0].cell.name)
+    folders = Folders(out, [(plan.cell, plan.panel) for plan in plans], several=several, resume=resume)
+    try:
+        kept = folders.begun()
+        open_plans = [plan for plan, found in zip(plans, kept, strict=True) if found.result is None]
+        slots = [min(plan.cell.config.rollout.concurrency, plan.num_episodes) for plan in open_plans]
+        seats = Seats([plan.cell for plan in open_plans], [plan.world for plan in open_plans], slots)
+        try:
+            kept = folders.opened(kept, left_out or {})
+            progress = Progress(shown, plans, kept)
+            hand_over()
+            return asyncio.run(_played(plans, kept, seats, folders, progress))
+        finally:
+            with suppress(Exception):
+                seats.drop()
+    except KeyboardInterrupt as interruption:
+        if folders.keep():
+            raise KeyboardInterrupt(f"continue with: agentrl eval --resume {folders.path}") from None
+        raise interruption
     except BaseException:
-        for part in parts:
-            if part.folder is not None:
-                part.folder.remove_unused()
+        folders.keep()
         raise
     finally:
         shown.close()
-        for part in parts:
-            if part.folder is not None:
-                part.folder.close()
-
-
-def decoding_name(greedy: bool) -> str:
-    """`greedy` or `sampled`."""
-    return "greedy" if greedy else "sampled"
+        folders.close()
 
 
 def panel_of(config: RunConfig, world: Any, split: str, episodes: int) -> tuple[str, list[Task], Any]:
@@ -218,156 +218,100 @@ def panel_of(config: RunConfig, world: Any, split: str, episodes: int) -> tuple[
     return split, tasks, world_config
 
 
-async def _judge(
-    runner: Runner, seated: "Seat", config: RunConfig, parts: Sequence[_Part], repeats: int, display: Display
+async def _played(
+    plans: Sequence[Plan], kept: Sequence[Kept], seats: Seats, folders: Folders, progress: Progress
 ) -> list[EvalResult]:
     results: list[EvalResult] = []
+    left = [number for number, found in enumerate(kept) if found.result is None]
+    hosts = _Hosts()
     try:
-        for part in parts:
-            how = f"{part.split}, {decoding_name(part.greedy)}, {repeats} a task"
-            display.start(f"{config.env}: {seated.name} on {len(part.tasks)} tasks of {how}", 1)
-            started = time.perf_counter()
-            is_api = hasattr(seated.policy, "record_in")
-            if is_api:
-                seated.policy.record_in(part.folder.path if part.folder is not None else None)
-            trajectories = await _play(runner, part, repeats, display)
-            result = _result(config, seated.name, part, trajectories, time.perf_counter() - started, repeats)
-            if is_api:
-                used = {"episodes": usage_of(trajectories), "policy": seated.policy.usage()}
-                result = replace(result, usage=used)
-            results.append(_written(result, part.folder) if part.folder is not None else result)
+        for number, (plan, found) in enumerate(zip(plans, kept, strict=True)):
+            if found.result is not None:
+                results.append(found.result)
+                continue
+            place = left.index(number)
+            seated = seats.take(place)
+            progress.cell(plan, seated)
+            results.append(await _judged(plan, found, await hosts.runner(plan, seated), seated, folders, progress))
+            progress.over(plan, results[-1])
+            await seats.leave(place)
     finally:
-        await runner.close()
-        await seated.policy.close()
+        await hosts.close()
+        await seats.close()
     return results
 
 
-async def _play(runner: Runner, part: _Part, repeats: int, display: Display) -> list[Trajectory]:
-    jobs = [
-        Job(task, f"{part.split}/{number}", rollout, 0, greedy=part.greedy)
-        for number, task in enumerate(part.tasks)
-        for rollout in range(repeats)
-    ]
-    place = {(job.group, job.rollout): number for number, job in enumerate(jobs)}
-    played: dict[int, Trajectory] = {}
-    async for trajectory in runner.stream(jobs):
-        played[place[trajectory.group, trajectory.rollout]] = trajectory
-        display.phase("playing", len(played), len(jobs))
-    return [played[number] for number in sorted(played)]
+class _Hosts:
+    """Runners, of which those that follow each other in one world share its workers."""
 
+    def __init__(self) -> None:
+        self._key: Any = None
+        self._first: Runner | None = None
+        self._runners: list[Runner] = []
 
-def _result(
-    config: RunConfig,
-    name: str,
-    part: _Part,
-    trajectories: Sequence[Trajectory],
-    seconds: float,
-    repeats: int,
-) -> EvalResult:
-    by_kind = tally_by_kind(trajectories)
-    intervals = {kind: counts.interval for kind, counts in by_kind.items()}
-    if repeats > 1:
-        for kind in by_kind:
-            of_kind = [t for t in trajectories if kind in (TOTAL, t.task.kind)]
-            intervals[kind] = interval_over_tasks(of_kind, config.seed)
-    return EvalResult(
-        by_kind=by_kind,
-        trajectories=tuple(trajectories),
-        split=part.split,
-        panel=panel_hash(task.id for task in part.tasks),
-        policy=name,
-        seconds=seconds,
-        intervals=intervals,
-        interval_by="wilson" if repeats == 1 else "bootstrap over tasks",
-        settings={
-            "env": config.env,
-            "tasks": len(part.tasks),
-            "repeats": repeats,
-            "temperature": 0.0 if part.greedy else config.rollout.temperature,
-            "memory": config.memory,
-            "format": config.format,
-            "seed": config.seed,
-        },
-    )
-
-
-def interval_over_tasks(trajectories: Sequence[Trajectory], seed: int) -> tuple[float, float]:
-    """95 % interval of the success of episodes of which several are of one task.
-
-    The bootstrap over tasks; where every episode came out the same, of which it would make a point, Wilson's interval
-    of as many episodes as there are tasks.
-    """
-    values: dict[str, list[float]] = {}
-    for trajectory in trajectories:
-        if ENDS[trajectory.ended].scored:
-            values.setdefault(trajectory.task.id, []).append(float(trajectory.outcome.success))
-    outcomes = {value for of_task in values.values() for value in of_task}
-    if len(outcomes) < 2:
-        return wilson_interval(len(values) if outcomes == {1.0} else 0, len(values))
-    return bootstrap_interval(values, seed=seed)
-
-
-def _result_folder(config: RunConfig, out: str | os.PathLike[str]) -> RunDirectory | None:
-    if not os.fspath(out):
-        return None
-    return RunDirectory.create(replace(config, run_dir=os.fspath(out)), command=sys.argv)
-
-
-def _written(result: EvalResult, folder: RunDirectory) -> EvalResult:
-    write_trajectories(folder.trajectory_file(0), list(result.trajectories))
-    folder.update_meta(panels={result.split: result.panel})
-    write_json(folder / "results.json", result.as_dict())
-    report_line(folder.path)
-    return replace(result, run_dir=folder.path)
-
-
-@dataclass(frozen=True)
-class Seat:
-    """A policy with what the runner needs beside it."""
-
-    policy: Any
-    name: str
-    renderer: Any = None
-
-
-def seat(policy: Any, config: RunConfig, world: Any, *, base_url: str = "", slots: int = 1) -> Seat:
-    """The policy that a word stands for: a registered name, `api:NAME`, a model's folder or hub id; or an object.
-
-    slots: episodes that a model decodes at once.   Raises AgentRLError for a word that stands for none.
-    """
-    if policy is None:
-        return _model(config, world, slots)
-    if not isinstance(policy, (str, os.PathLike)):
-        return Seat(policy, type(policy).__name__, getattr(policy, "renderer", None))
-    word = os.fspath(policy)
-    if word.startswith("api:"):
-        api = load("policy", "agentrl.policies.api:APIPolicy")
-        return Seat(
-            api(word.removeprefix("api:"), base_url or None, config.api, concurrency=config.rollout.concurrency), word
+    async def runner(self, plan: Plan, seated: Seat) -> Runner:
+        config = plan.cell.config
+        rollout = replace(config.rollout, temperature=1.0, max_turns=1, max_new_tokens=1)  # of no matter to workers
+        key = (id(plan.world), config.env, repr(config.env_settings), rollout)
+        if key != self._key:
+            await self.close()
+        made = Runner(
+            plan.world,
+            seated.policy,
+            memory=plan.memory,
+            format=plan.format,
+            renderer=seated.renderer,
+            rollout=config.rollout,
+            config=plan.world_config,
+            seed=config.seed,
+            workers=None if self._first is None else self._first.host,
+            reward=plan.cell.reward,
         )
-    if word.replace("_", "-") in names("policy") or (":" in word and not os.path.exists(word)):
-        return Seat(_made(load("policy", word), config, world), word)
-    if not is_model(word):
-        raise unknown_name("policy", word, [*names("policy"), "tiny", "api:NAME"], LISTINGS["policy"])
-    return _model(config, world, slots)
+        self._key, self._first = key, self._first or made
+        self._runners.append(made)
+        return made
+
+    async def close(self) -> None:
+        """End the workers, and what rewards hold open."""
+        self._key = self._first = None
+        while self._runners:
+            await self._runners.pop().close()
 
 
-def _made(cls: Any, config: RunConfig, world: Any) -> Any:
-    """A registered policy: what its constructor asks for, by name."""
-    if not isinstance(cls, type):
-        return cls
-    offered = {"seed": config.seed, "world": world, "read": sys.stdin, "show": sys.stdout}
-    wanted = inspect.signature(cls).parameters
-    return cls(**{name: value for name, value in offered.items() if name in wanted})
+async def _judged(
+    plan: Plan, kept: Kept, runner: Runner, seated: Seat, folders: Folders, progress: Progress
+) -> EvalResult:
+    is_api = hasattr(seated.policy, "record_in")
+    if is_api:
+        folders.attach(seated.policy, plan.cell, kept)
+    started = time.perf_counter()
+    played = await _episodes(plan, kept, runner, progress, started)
+    seconds = kept.seconds + time.perf_counter() - started
+    order = {(job.group, job.rollout): number for number, job in enumerate(plan.jobs())}
+    trajectories = in_order(played, order)
+    usage = {"episodes": usage_of(trajectories), "policy": seated.policy.usage()} if is_api else None
+    path = kept.folder.path if kept.folder is not None else None
+    result = result_of(plan.cell, seated.name, trajectories, plan.panel, seconds, usage, path)
+    folders.finish(kept, result)
+    return result
 
 
-def _model(config: RunConfig, world: Any, slots: int) -> Seat:
-    from agentrl.models.load import load_model
-    from agentrl.policies.transformers_policy import TransformersPolicy
-
-    model = load_model(config.model, config.env, world_config=world_settings(world, config.env_settings))
-    rollout = config.rollout
-    policy = TransformersPolicy(
-        model, slots=slots, max_context=rollout.max_context, deterministic=rollout.deterministic
-    )
-    return Seat(policy, config.model.name, model.renderer)
+async def _episodes(
+    plan: Plan, kept: Kept, runner: Runner, progress: Progress, started: float
+) -> dict[Key, Trajectory]:
+    """All episodes of a cell; those that were on disk are not played again."""
+    played = dict(kept.played)
+    left = [job for job in plan.jobs() if (job.group, job.rollout) not in played]
+    written = kept.writer()
+    try:
+        async for trajectory in runner.stream(left):
+            played[key_of(trajectory)] = trajectory
+            if written is not None:
+                written.add(trajectory, kept.seconds + time.perf_counter() - started)
+            progress.episode(plan, trajectory)
+        if written is not None:
+            await written.synced()
+    finally:
+        if written is not None:
+            written.close()
+    return played

@@ -1,17 +1,19 @@
 """played.jsonl: the episodes of an evaluation that is going on, a line each from the moment that they are over.
 
-A line is a trajectory as `agentrl.records` writes it; its group and rollout say which episode it is, and of two lines
-for one episode the later holds. The file goes when trajectories/ and results.json are written.
+A line is a trajectory as `agentrl.records` writes it, and `at`, the seconds that the evaluation had taken by then. Its
+group and rollout say which episode it is; of two lines for one episode the later holds. The file goes when
+trajectories/ and results.json are written.
 """
 
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from agentrl.errors import DataError
-from agentrl.records import LoadImage, load_image, read_record, trajectory_from_json, trajectory_line, write_images
+from agentrl.records import load_image, read_record, trajectory_from_json, trajectory_line, write_images
 from agentrl.run_directory import cannot_write, sync_folder, write_all, write_whole
 from agentrl.types import Trajectory
 
@@ -45,15 +47,16 @@ class Played:
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
-    def add(self, trajectory: Trajectory) -> None:
-        """Append an episode, its images first. In a running event loop it is made durable in the background.
+    def add(self, trajectory: Trajectory, at: float = 0.0) -> None:
+        """Append an episode, its images first; it is made durable in the background of the running event loop.
 
+        at: seconds that the evaluation has taken so far.
         Raises DataError where it cannot be written: nothing of it is left then.
         """
         write_images(self._images, [trajectory])
         size = os.fstat(self._file).st_size
         try:
-            write_all(self._file, trajectory_line(trajectory).encode())
+            write_all(self._file, trajectory_line(trajectory, at=round(at, 3)).encode())
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, size)
@@ -82,15 +85,20 @@ class Played:
             os.fsync(self._file)
         os.close(self._file)
 
-    def remove(self) -> None:
-        """Remove the file, once the episodes stand elsewhere."""
-        self.path.unlink(missing_ok=True)
+
+@dataclass(frozen=True)
+class Read:
+    """What stands in the file."""
+
+    episodes: dict[Key, Trajectory]
+    damaged: int = 0
+    """Lines that cannot be read, as a kill leaves the last one."""
+    seconds: float = 0.0
+    """That the evaluation had taken by its last episode."""
 
 
-def read_played(
-    folder: str | os.PathLike[str], *, with_images: bool = True, repair: bool = False
-) -> tuple[dict[Key, Trajectory], int]:
-    """The episodes that are over so far, and the number of lines that are damaged, as a kill leaves the last one.
+def read_played(folder: str | os.PathLike[str], *, with_images: bool = True, repair: bool = False) -> Read:
+    """The episodes that are over so far.
 
     with_images: False leaves observations without theirs.   repair: take damaged lines out of the file.
     Without a file there are none. Raises DataError for one that cannot be read or is of a newer agentrl.
@@ -99,31 +107,34 @@ def read_played(
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return {}, 0
+        return Read({})
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     images = Path(folder) / "images"
     load = (lambda name: load_image(images, name)) if with_images else None
     found: dict[Key, Trajectory] = {}
+    seconds = 0.0
     whole: list[bytes] = []
     lines = data.split(b"\n")
     damaged = int(bool(lines.pop()))  # what stands behind the last line's end
     for line in lines:
-        trajectory = _read(line, load)
-        if trajectory is None:
+        record = read_record(line)
+        if record is None:
             damaged += 1
-        else:
-            whole.append(line)
-            found[key_of(trajectory)] = trajectory
+            continue
+        whole.append(line)
+        trajectory = trajectory_from_json(record, load)
+        found[key_of(trajectory)] = trajectory
+        seconds = max(seconds, float(record.get("at", 0.0)))
     if damaged and repair:
         write_whole(path, b"".join(line + b"\n" for line in whole))
-    return found, damaged
+    return Read(found, damaged, seconds)
 
 
-def _read(line: bytes, load: LoadImage | None) -> Trajectory | None:
-    """The episode of a line; None for a damaged one."""
-    record = read_record(line)
-    return None if record is None else trajectory_from_json(record, load)
+def write_played(folder: str | os.PathLike[str], trajectories: Iterable[Trajectory], at: float) -> None:
+    """Write the file whole, of episodes whose images are there.   Raises DataError."""
+    lines = (trajectory_line(trajectory, at=round(at, 3)) for trajectory in trajectories)
+    write_whole(Path(folder) / PLAYED, "".join(lines).encode())
 
 
 def in_order(played: Mapping[Key, Trajectory], order: Mapping[Key, int]) -> list[Trajectory]:

@@ -9,12 +9,14 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agentrl.config import APIConfig
 from agentrl.errors import ConfigError, PolicyFailure
+from agentrl.policies.api_account import Account
 from agentrl.policies.api_answers import (
     Unread,
     Usage,
@@ -28,7 +30,7 @@ from agentrl.policies.api_answers import (
 from agentrl.policies.api_hosts import HOSTS, body_of, host_name, is_local, with_images
 from agentrl.policies.api_limits import Budget, Pace
 from agentrl.policies.api_prices import check_money_limit, price_of
-from agentrl.policies.api_record import CallRecord, Replay, data_of, digest, response_of
+from agentrl.policies.api_record import CallRecord, Replay, data_of, digest, response_of, unused_replies
 from agentrl.policies.api_transport import Answer, Transport, Unreached, transport
 from agentrl.types import Completion, Request
 
@@ -64,6 +66,7 @@ class _Call:
     input: int
     """Tokens that the prompt has at most."""
     output: int
+    episode: str
     waited: float = 0.0
     tries: int = 0
     failed: int = 0
@@ -98,7 +101,7 @@ class Counts:
     calls: int = 0
     """Tries included."""
     failed: Counter[str] = field(default_factory=Counter)
-    """Calls without a reply, by what was wrong: a status, `lost`, `unread`, `cancelled`."""
+    """Calls without a reply, by what was wrong: a status, `lost`, `unread`, `cancelled`, `killed`."""
     waited: float = 0.0
     """Seconds, over all replies."""
     tokens: Counter[str] = field(default_factory=Counter)
@@ -113,6 +116,17 @@ class Counts:
             "waited_seconds": self.waited,
             "tokens": {name: self.tokens[name] for name in ("input", "cached", "output", "reasoning")},
         }
+
+    def add(self, before: Mapping[str, Any]) -> None:
+        """Count what was counted before, as `as_dict` tells it; calls in progress then are failed ones: `killed`."""
+        self.replies += before["replies"]
+        self.calls += before["calls"]
+        self.waited += before["waited_seconds"]
+        self.failed.update(before["failed"])
+        self.tokens.update(before["tokens"])
+        killed = before["calls"] - before["replies"] - sum(before["failed"].values())
+        if killed > 0:
+            self.failed["killed"] += killed
 
 
 class APIPolicy:
@@ -152,6 +166,8 @@ class APIPolicy:
         self.pace = Pace(settings.concurrency or concurrency, settings.requests_per_minute, settings.tokens_per_minute)
         self.counts = Counts()
         self._record: CallRecord | None = None
+        self._account: Account | None = None
+        self._paid: dict[str, dict[str, Any]] = {}
         self._replay = Replay(settings.replay) if settings.replay else None
         if self._replay is None:
             self._key()
@@ -164,6 +180,32 @@ class APIPolicy:
         if self._record is not None:
             self._record.close()
         self._record = None if folder is None or self._replay is not None else CallRecord(folder)
+
+    def keep_account(self, path: str | os.PathLike[str]) -> None:
+        """Keep what all calls come to in a file; what stands there counts as spent, calls in progress with the worst.
+
+        Raises DataError where that is not possible.
+        """
+        if self._account is not None and self._account.path == Path(path):
+            return
+        self._account = Account(path)
+        spent = self._account.before
+        if spent:
+            self.budget.add(spent["tokens"], spent["cost"], spent["unknown_calls"])
+            self.counts.add(spent["counts"])
+        self._keep_accounts()
+
+    def _keep_accounts(self) -> None:
+        if self._account is not None:
+            budget = self.budget
+            self._account.write(budget.tokens, budget.cost, budget.unknown_calls, budget.held, self.counts.as_dict())
+
+    def take_up(self, folder: str | os.PathLike[str], done: Container[str]) -> None:
+        """Use the recorded replies of episodes that were cut off, once each, before new ones are asked for.
+
+        done: `TASK/ROLLOUT` of episodes that are over.   Raises DataError.
+        """
+        self._paid |= unused_replies(folder, done)
 
     def usage(self) -> dict[str, Any]:
         """What its calls came to so far: counts, tokens, cost and where the prices are from."""
@@ -204,7 +246,10 @@ class APIPolicy:
         name, data = digest(body, request.sampling.seed)
         if self._replay is not None:
             return self._replayed(self._replay.reply(name))
-        call = _Call(body, data, name, _most_tokens(len(data), request, body), request.sampling.max_new_tokens)
+        if name in self._paid:
+            return self._replayed(self._paid.pop(name), counted=True)
+        most = _most_tokens(len(data), request, body)
+        call = _Call(body, data, name, most, request.sampling.max_new_tokens, request.episode)
         failure = ""
         try:
             completion = await self._asked(call)
@@ -267,12 +312,14 @@ class APIPolicy:
             held = await self.budget.reserve(call.input, call.output)
             call.tries += 1
             self.counts.calls += 1
+            self._keep_accounts()
             started = time.time()
             try:
                 tried = await self._try(call)
             finally:
                 cost = self.budget.settle(held, tried.usage, tried.paid)
                 self._noted(call, tried, started, cost)
+                self._keep_accounts()
         finally:
             self.pace.leave(expected, tried.usage.input + tried.usage.output if tried.usage else None)
         if tried.completion is not None:
@@ -319,7 +366,8 @@ class APIPolicy:
             counts.tokens.update(asdict(usage))
         if self._record is None:
             return
-        line: dict[str, Any] = {"hash": call.hash, "try": call.tries, "time": started, "waited": call.waited}
+        line: dict[str, Any] = {"hash": call.hash, "episode": call.episode, "try": call.tries, "time": started}
+        line["waited"] = call.waited
         line |= {"seconds": time.time() - started, "body": call.body}
         if tried.answer is not None:
             line |= {"status": tried.answer.status, **response_of(tried.answer.data)}
@@ -327,15 +375,16 @@ class APIPolicy:
         line |= {"failure": tried.failure} if tried.completion is None else {"final": True}
         self._record.add(line)
 
-    def _replayed(self, call: Mapping[str, Any]) -> Completion:
-        """The reply of a recorded call, read anew."""
+    def _replayed(self, call: Mapping[str, Any], counted: bool = False) -> Completion:
+        """The reply of a recorded call, read anew.   counted: the call is among the counts already."""
         answer = Answer(200, {}, data_of(call))
         reply = json_of(answer)
         completion, usage = completion_of(reply), usage_of(reply)
         completion.cost = self.price.of(usage) if self.price and usage else None
         completion.waited = float(call["waited"])
-        self.counts.replies += 1
-        self.counts.tokens.update(asdict(usage) if usage else {})
+        if not counted:
+            self.counts.replies += 1
+            self.counts.tokens.update(asdict(usage) if usage else {})
         return completion
 
     def _without_key(self, answer: Answer) -> Answer:
@@ -354,6 +403,9 @@ class APIPolicy:
     async def close(self) -> None:
         """Close the connections of the running event loop, and the record."""
         self.record_in(None)
+        if self._account is not None:
+            self._account.close()
+            self._account = None
         found = self._transports.pop(asyncio.get_running_loop(), None)
         if found is not None:
             await found.close()

@@ -133,6 +133,17 @@ class Budget:
     _calls: int = 0
     _waiting: Waiting = field(default_factory=Waiting)
 
+    @property
+    def held(self) -> tuple[int, float, int]:
+        """Set aside for calls in progress: tokens, money, and how many calls these are."""
+        return self._held_tokens, self._held_cost, self._calls
+
+    def add(self, tokens: int, cost: float, unknown_calls: int) -> None:
+        """Count what was spent before."""
+        self.tokens += tokens
+        self.cost += cost
+        self.unknown_calls += unknown_calls
+
     async def reserve(self, input: int, output: int) -> Held:
         """Set a call's worst case aside; waits while calls in progress may still give something back.
 

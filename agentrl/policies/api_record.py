@@ -2,8 +2,8 @@
 
 A line is a gzip member of its own, written by one append: whatever the process dies of, all lines before are whole.
 
-{"schema", "hash", "try", "time", "seconds", "waited", "body", "status", "response" or "data", "usage", "cost",
- "failure", "final"}
+{"schema", "hash", "episode", "try", "time", "seconds", "waited", "body", "status", "response" or "data", "usage",
+ "cost", "failure", "final"}
 
 `hash`: of the body and the request's seed, which hosts without seeds do not get; `failure`: the call gave no reply;
 `final`: no further try followed.
@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,22 @@ def _whole(path: Path) -> int:
     for _, end in _members(path):  # noqa: B007
         pass
     return end
+
+
+def unused_replies(folder: str | os.PathLike[str], done: Container[str]) -> dict[str, dict[str, Any]]:
+    """hash of the request -> its recorded call, of all replies to episodes that did not come to their end.
+
+    done: `TASK/ROLLOUT` of those that did.   Without a record there are none. Raises DataError.
+    """
+    path = Path(folder) / CALLS
+    if not path.exists():
+        return {}
+    found = {}
+    for call in calls(path):
+        episode = str(call.get("episode", "")).rpartition("/")[0]
+        if call.get("final") and not call.get("failure") and episode and episode not in done:
+            found[call["hash"]] = {name: value for name, value in call.items() if name != "body"}
+    return found
 
 
 class Replay:
