@@ -1,14 +1,14 @@
 """Intervals for what an evaluation measures: shares of episodes, means over tasks, differences, pass@k and pass^k.
 
 Episodes of one task are alike, so what is counted is tasks: every interval here is one over tasks, and says how far the
-mean would lie from this one with other tasks of the same sort. How often they hold the truth is measured by
-`python -m benchmarks.coverage`; docs/statistics.md shows it.
+mean would lie from this one with other tasks of the same sort. `python -m benchmarks.coverage` measures how often they
+hold the truth; docs/statistics.md shows it.
 """
 
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from statistics import NormalDist, fmean
+from statistics import NormalDist, correlation, fmean, stdev
 
 from agentrl.seeds import seed_of
 from agentrl.statistics import wilson_interval
@@ -29,6 +29,8 @@ Values = Mapping[str, Sequence[float]]
 """task id -> one value an episode; a task without values is left out."""
 Interval = tuple[float, float]
 NOTHING = (math.nan, math.nan)
+ENOUGH = 10
+"""Tasks that must differ between two sides before Student's interval of their differences is taken."""
 
 
 def pass_at_k(successes: int, repeats: int, k: int) -> float:
@@ -96,33 +98,38 @@ def share_interval(values_of_task: Values, *, level: float = 0.95) -> Interval:
 
     Wilson's interval of m* episodes, as many independent ones as would tell as much as these do:
 
-        v  = n / (n-1) * sum_i (sum_j (y_ij - p))^2 / (sum_i m_i)^2      variance of p between tasks, i = 1..n
-        m* = p (1-p) / v * (z / t_{n-1})^2                               t: Student's quantile, v has n-1 degrees
+        v    = n / (n-1) * sum_i (sum_j (y_ij - p))^2 / (sum_i m_i)^2     variance of p between tasks, i = 1..n
+        1/m  = v / (p (1-p)) * (t_{n-1} / z)^2                            t, z: Student's and the normal quantile
+        1/m* = w / m + (1-w) max(1/m, 1/n)        w = k / (k + 1/2)       k: tasks that say that p is not 0, or not 1
 
-    Where all tasks came out alike, of which v would make certainty, m* is what Wilson takes of n episodes.
-    Of no task it is (nan, nan).
+    The last line is ours: of few tasks that came out otherwise than the rest, v is hardly known, and what it says is
+    drawn towards episodes of a task being copies (m = n), which is where it starts with none. So one success more
+    never makes a much narrower interval.   Of no task it is (nan, nan).
     Source: Korn and Graubard (1998), "Confidence intervals for proportions with small expected number of positive
-    counts estimated from survey data", for m*; Dean and Pagano (2015), "Evaluating confidence interval methods for
+    counts estimated from survey data", for m; Dean and Pagano (2015), "Evaluating confidence interval methods for
     binomial proportions in clustered surveys", for Wilson's interval with it.
     """
     tasks = [(sum(values), len(values)) for values in values_of_task.values() if values]
     if not tasks:
         return NOTHING
-    episodes = sum(count for _, count in tasks)
-    share = min(1.0, max(0.0, sum(total for total, _ in tasks) / episodes))
-    return _effective_wilson(share, effective_episodes(tasks, level), level)
+    return _effective_wilson(_share(tasks), effective_episodes(tasks, level), level)
+
+
+def _share(tasks: Sequence[tuple[float, int]]) -> float:
+    return min(1.0, max(0.0, sum(total for total, _ in tasks) / sum(count for _, count in tasks)))
 
 
 def effective_episodes(tasks: Sequence[tuple[float, int]], level: float = 0.95) -> float:
     """m* of `share_interval`.   tasks: (sum of values, number of values) of each."""
-    num_tasks, episodes = len(tasks), sum(count for _, count in tasks)
-    share = sum(total for total, _ in tasks) / episodes
-    spread = sum((total - count * share) ** 2 for total, count in tasks)
-    if num_tasks < 2 or spread <= 1e-12 * episodes or not 0 < share < 1:
+    num_tasks, episodes, share = len(tasks), sum(count for _, count in tasks), _share(tasks)
+    telling = min(sum(total > 0 for total, _ in tasks), sum(total < count for total, count in tasks))
+    if num_tasks < 2 or not telling or not 0 < share < 1:
         return float(num_tasks)
-    variance = num_tasks / (num_tasks - 1) * spread / episodes**2
-    narrowed = NormalDist().inv_cdf((1 + level) / 2) / t_quantile((1 + level) / 2, num_tasks - 1)
-    return share * (1 - share) / variance * narrowed**2
+    variance = num_tasks / (num_tasks - 1) * sum((total - count * share) ** 2 for total, count in tasks) / episodes**2
+    tail = (1 + level) / 2
+    each = variance / (share * (1 - share)) * (t_quantile(tail, num_tasks - 1) / NormalDist().inv_cdf(tail)) ** 2
+    weight = telling / (telling + 0.5)
+    return 1 / (weight * each + (1 - weight) * max(each, 1 / num_tasks))
 
 
 def _effective_wilson(share: float, episodes: float, level: float) -> Interval:
@@ -134,41 +141,74 @@ def _effective_wilson(share: float, episodes: float, level: float) -> Interval:
     return (0.0 if share == 0 else max(0.0, centre - half)), (1.0 if share == 1 else min(1.0, centre + half))
 
 
-def bootstrap_interval(
-    values_of_task: Mapping[str, Sequence[float]], *, seed: int = 0, draws: int = 2000, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap of the mean over tasks: episodes of one task are alike, so tasks are drawn, not episodes.
+def bootstrap_interval(values_of_task: Values, *, seed: int = 0, draws: int = 2000, level: float = 0.95) -> Interval:
+    """Expanded percentile bootstrap of the mean over tasks, for values of any size; `share_interval` is for shares.
 
-    values_of_task: task id -> one value an episode; a task without values is left out. The mean of a draw is over
-    all its episodes. The same seed gives the same interval. Of no task it is (nan, nan).
-    Source: Efron (1979), with the task as the unit that is drawn (the cluster bootstrap).
+    Tasks are drawn, not episodes (the cluster bootstrap); the mean of a draw is over all its episodes. Percentiles of
+    the draws are those of a wider level, because the draws of n tasks vary by (n-1)/n of what means of n tasks do:
+
+        tail = Phi(-sqrt(n / (n-1)) t_{n-1})        in place of Phi(-z)
+
+    The same seed gives the same interval. Of no task it is (nan, nan); of one it is its mean.
+    Source: Efron (1979); Hesterberg (2015), "What teachers should know about the bootstrap", for the expansion.
     """
     tasks = [(sum(values), len(values)) for _, values in sorted(values_of_task.items()) if values]
     if not tasks:
-        return float("nan"), float("nan")
+        return NOTHING
     generator = random.Random(seed_of(seed, "bootstrap"))
     means = []
     for _ in range(draws):
         drawn = generator.choices(tasks, k=len(tasks))
         means.append(sum(total for total, _ in drawn) / sum(count for _, count in drawn))
     means.sort()
-    tail = (1 - level) / 2
+    num = len(tasks)
+    wide = math.sqrt(num / (num - 1)) * t_quantile((1 + level) / 2, num - 1) if num > 1 else 0.0
+    tail = NormalDist().cdf(-wide)
     return _quantile(means, tail), _quantile(means, 1 - tail)
 
 
 def paired_difference_interval(
-    before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]], *, seed: int = 0, draws: int = 2000
+    before: Values, after: Values, *, seed: int = 0, draws: int = 2000
 ) -> tuple[float, float, float]:
-    """Mean over the tasks that both hold of (mean after - mean before), and its 95 % bootstrap interval over tasks.
+    """Mean over the tasks that both hold of d = mean after - mean before, and its 95 % interval over tasks.
 
-    Returns (difference, low, high); all nan where the two share no task.
+    Values in [0, 1]: Student's interval of d where ten tasks or more differ; where fewer do, of which it would make
+    too much, the intervals of both sides joined with their correlation r over tasks:
+
+        d -+ sqrt((p - end_p)^2 - 2 r (p - end_p)(end_q - q) + (end_q - q)^2)      ends of `share_interval`
+
+    Other values: the bootstrap over tasks of d.   Returns (difference, low, high); all nan where no task is shared.
+    Source: Newcombe (1998), "Improved confidence intervals for the difference between binomial proportions based on
+    paired data", method 10 (without its continuity correction), with shares over tasks for single ones, as Zou and
+    Donner (2008), "Construction of confidence limits about effect measures", allow.
     """
     shared = [task for task in sorted(before) if before[task] and after.get(task)]
     if not shared:
-        return float("nan"), float("nan"), float("nan")
-    differences = {task: [fmean(after[task]) - fmean(before[task])] for task in shared}
-    low, high = bootstrap_interval(differences, seed=seed, draws=draws)
-    return fmean(d[0] for d in differences.values()), low, high
+        return math.nan, *NOTHING
+    old, new = ([fmean(values[task]) for task in shared] for values in (before, after))
+    differences = [b - a for a, b in zip(old, new, strict=True)]
+    mean = fmean(differences)
+    if min(*old, *new) < 0 or max(*old, *new) > 1:
+        of_task = {task: [difference] for task, difference in zip(shared, differences, strict=True)}
+        return mean, *bootstrap_interval(of_task, seed=seed, draws=draws)
+    if sum(difference != 0 for difference in differences) >= ENOUGH:
+        half = t_quantile(0.975, len(shared) - 1) * stdev(differences) / math.sqrt(len(shared))
+        return mean, max(-1.0, mean - half), min(1.0, mean + half)
+    return mean, *_joined_interval(old, new, mean)
+
+
+def _joined_interval(old: Sequence[float], new: Sequence[float], difference: float) -> Interval:
+    """Interval of the difference of two means over the same tasks, from those of both and their correlation."""
+    ends = [share_interval({str(place): [value] for place, value in enumerate(side)}) for side in (old, new)]
+    (low_p, high_p), (low_q, high_q) = ends
+    p, q = fmean(old), fmean(new)
+    varied = len(old) > 1 and len(set(old)) > 1 and len(set(new)) > 1
+    r = correlation(old, new) if varied else 0.0
+
+    def reach(one: float, other: float) -> float:
+        return math.sqrt(max(0.0, one * one - 2 * r * one * other + other * other))
+
+    return max(-1.0, difference - reach(q - low_q, high_p - p)), min(1.0, difference + reach(high_q - q, p - low_p))
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:

@@ -1,8 +1,9 @@
-"""A run's best model, or a checkpoint's, as a Hugging Face folder; or its trajectories as JSON lines.
+"""A run's best model, or a checkpoint's, as a Hugging Face folder; or its episodes as JSON lines or an Inspect log.
 
 agentrl export runs/guess-grpo-0 my-model
 agentrl export runs/alfworld-epo-0/checkpoints/step-000010 my-model --merge
 agentrl export runs/guess-grpo-0 episodes.jsonl --trajectories
+agentrl export runs/guess-eval episodes.eval --inspect
 """
 
 import argparse
@@ -21,21 +22,33 @@ ADAPTER = "adapter"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="RUN", help="a run directory, or one of its checkpoints")
-    parser.add_argument("target", metavar="FOLDER", help="a new folder; with --trajectories a new file")
+    parser.add_argument("target", metavar="FOLDER", help="a new folder; with --trajectories or --inspect a new file")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--merge", action="store_true", help="LoRA: the merged weights alone, without the adapter")
     what.add_argument("--adapter", action="store_true", help="LoRA: the adapter alone, as peft loads it")
     what.add_argument("--trajectories", action="store_true", help="the episodes, one a line, in the order of the steps")
+    what.add_argument(
+        "--inspect",
+        action="store_true",
+        help="the episodes of an evaluation, or of the last judgement, as a log for `inspect view`: .eval or .json",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Copy whole or not at all.   Raises DataError for what is missing or cannot be written."""
     target = Path(args.target)
     if target.exists():
-        raise DataError(f"{target} exists already; name a new {'file' if args.trajectories else 'folder'}")
+        file = args.trajectories or args.inspect
+        raise DataError(f"{target} exists already; name a new {'file' if file else 'folder'}")
     if args.trajectories:
         count = export_trajectories(Path(args.source), target)
         write(f"{count} episodes written to {target}")
+        return 0
+    if args.inspect:
+        from agentrl.registry import load
+
+        count = load("report", "agentrl.eval.inspect_log:write_inspect_log")(args.source, target)
+        write(f"{count} episodes written to {target}; look at them with: inspect view start --log-dir {target.parent}")
         return 0
     folder = _model_folder(Path(args.source))
     if args.adapter:

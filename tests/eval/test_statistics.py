@@ -64,7 +64,7 @@ def test_bootstrap_of_many_single_episodes_comes_close_to_the_normal_interval():
 
 
 def test_bootstrap_follows_from_its_seed_and_not_from_the_order_of_tasks():
-    values = {f"t{i}": [float(i % 3 == 0), 1.0] for i in range(15)}
+    values = {f"t{i}": [float(i % 3 == 0), i / 7] for i in range(15)}
     backwards = dict(reversed(values.items()))
     assert bootstrap_interval(values, seed=3) == bootstrap_interval(backwards, seed=3)
     assert bootstrap_interval(values, seed=3) != bootstrap_interval(values, seed=4)
@@ -76,7 +76,7 @@ def test_a_paired_difference_looks_at_shared_tasks_alone():
     after = {"a": [1.0], "b": [1.0, 0.0], "d": [0.0]}
     difference, low, high = paired_difference_interval(before, after)
     assert difference == 0.5  # a: +1, b: 0
-    assert (low, high) == (0.0, 1.0)
+    assert -1 <= low < 0 < high <= 1  # of two tasks little is known
     assert all(math.isnan(value) for value in paired_difference_interval({"a": [1.0]}, {"b": [1.0]}))
 
 
