@@ -53,6 +53,11 @@ _CHECK = "agentrl.trainers.preflight:check_before_loading"
 _RANKS = "agentrl.trainers.ranks:Ranks"
 _EVALUATE = "agentrl.eval.evaluate:evaluate"
 _EVALUATE_SEVERAL = "agentrl.eval.evaluate:evaluate_several"
+_EVALUATE_CELLS = "agentrl.eval.evaluate:evaluate_cells"
+_EVALUATE_MATRIX = "agentrl.eval.matrix:evaluate_matrix"
+_RESUME_EVALUATION = "agentrl.eval.evaluate:resume_evaluation"
+_MATRIX_OF = "agentrl.eval.matrix:matrix_of"
+_READ_MATRIX = "agentrl.eval.matrix:read_matrix_file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +177,7 @@ def evaluate(
     greedy: bool = False,
     out: str | os.PathLike[str] = "",
     base_url: str = "",
+    resume: bool = False,
     **flags: Any,
 ) -> Any:
     """Play a split's tasks with a policy and count; returns an `agentrl.eval.evaluate.EvalResult`. Blocks, as `train`.
@@ -180,6 +186,7 @@ def evaluate(
     None: the configuration's model.   split: default the world's validation split.   episodes: tasks, spread over the
     split; 0: all.   repeats: episodes of each task.   greedy: temperature 0.   out: a folder that gets the
     trajectories and results.json; empty: nothing is written.   base_url: of the server for `api:NAME`.
+    resume: go on with what is in `out`: nothing that is finished there is played again.
     """
     own = own_world(world, tasks)
     reward, flags = _by_name(reward, flags)
@@ -199,6 +206,7 @@ def evaluate(
             greedy=greedy,
             out=out,
             base_url=base_url,
+            resume=resume,
         )
     )
 
@@ -236,6 +244,51 @@ def evaluate_several(
             base_url=base_url,
         )
     )
+
+
+def evaluate_cells(
+    cells: Sequence[Any],
+    *,
+    display: "Display | None" = None,
+    out: str | os.PathLike[str] = "",
+    left_out: Mapping[str, str] | None = None,
+    resume: bool = False,
+) -> list[Any]:
+    """`agentrl.eval.evaluate.evaluate_cells`, also inside a running event loop."""
+    run = load("evaluation", _EVALUATE_CELLS)
+    return blocking(lambda: run(cells, display=display, out=out, left_out=left_out, resume=resume))
+
+
+def evaluate_matrix(
+    matrix: Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    display: "Display | None" = None,
+    out: str | os.PathLike[str] = "",
+    over: Sequence[Mapping[str, Any]] = (),
+    resume: bool = False,
+) -> list[Any]:
+    """Models x worlds x memories x formats: an `EvalResult` for each cell. Blocks, as `evaluate`.
+
+    matrix: a YAML file (docs/evaluation.md), or a mapping of its shape.   out: a folder; default as the matrix says.
+    over: layers of settings that come after all others.   resume: go on with what is in the folder.
+    """
+    read = load("evaluation", _MATRIX_OF if isinstance(matrix, Mapping) else _READ_MATRIX)
+    run = load("evaluation", _EVALUATE_MATRIX)
+    return blocking(lambda: run(read(matrix), display=display, out=out, over=over, resume=resume))
+
+
+def resume_evaluation(
+    out: str | os.PathLike[str],
+    *,
+    display: "Display | None" = None,
+    changes: Mapping[str, Any] | None = None,
+) -> list[Any]:
+    """Go on with the evaluation in a folder, whether of one cell or of several; an `EvalResult` for each.
+
+    changes: a layer of settings, as {"api": {"max_cost": 5}}, that do not change what is measured.
+    """
+    run = load("evaluation", _RESUME_EVALUATION)
+    return blocking(lambda: run(out, display=display, changes=changes, reward=reward_of))
 
 
 def python_config(

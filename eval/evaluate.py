@@ -13,7 +13,7 @@ from agentrl.config import RunConfig
 from agentrl.display import Display, Silent
 from agentrl.errors import ConfigError, nearest
 from agentrl.eval.cells import Cell, named
-from agentrl.eval.folders import Folders, Kept
+from agentrl.eval.folders import Folders, Kept, stored_cells
 from agentrl.eval.played import Key, in_order, key_of
 from agentrl.eval.progress import Progress
 from agentrl.eval.results import EvalResult, result_of
@@ -23,6 +23,7 @@ from agentrl.panels import spread
 from agentrl.registry import load
 from agentrl.run_directory import panel_hash
 from agentrl.runner import Job, Runner
+from agentrl.settings import from_mapping, merge, to_mapping
 from agentrl.types import Task, Trajectory
 from agentrl.usage import usage_of
 
@@ -199,6 +200,26 @@ def evaluate_cells(
     finally:
         shown.close()
         folders.close()
+
+
+def resume_evaluation(
+    out: str | os.PathLike[str],
+    *,
+    display: Display | None = None,
+    changes: Mapping[str, Any] | None = None,
+    reward: Callable[[RunConfig], Any] | None = None,
+) -> list[EvalResult]:
+    """Go on with the evaluation in a folder; of one that is finished the results.
+
+    changes: a layer of settings that bear on how fast, how far and for how much it goes (`cells.MAY_CHANGE`).
+    reward: configuration -> the reward function that it names.
+    Raises RunDirectoryError where there is none, ConfigError for other changes, with what differs.
+    """
+    cells = []
+    for cell in stored_cells(out):
+        config = from_mapping(RunConfig, merge(to_mapping(cell.config), changes or {}))
+        cells.append(replace(cell, config=config, reward=reward(config) if reward is not None else None))
+    return evaluate_cells(cells, display=display, out=out, resume=True)
 
 
 def panel_of(config: RunConfig, world: Any, split: str, episodes: int) -> tuple[str, list[Task], Any]:

@@ -88,7 +88,7 @@ class Seats:
         self._seats: dict[str, Seat] = {}
         first_model = True
         for number, cell in enumerate(cells):
-            if not _loads_a_model(cell):
+            if not loads_a_model(cell):
                 self.take(number)
             elif first_model:
                 self.take(number)
@@ -124,7 +124,8 @@ class Seats:
             asyncio.run(self.close())
 
 
-def _loads_a_model(cell: Cell) -> bool:
+def loads_a_model(cell: Cell) -> bool:
+    """Is it played by a model of this machine."""
     if cell.policy is None:
         return True
     if not isinstance(cell.policy, (str, os.PathLike)):
@@ -147,7 +148,7 @@ def _check_model(cell: Cell) -> None:
 def _key(number: int, cell: Cell) -> str:
     """Cells with the same are played by one policy."""
     config = cell.config
-    if _loads_a_model(cell):
+    if loads_a_model(cell):
         own = (config.env, config.env_settings) if config.model.name.startswith("tiny") else ()
         lengths = (config.rollout.max_context, config.rollout.deterministic)
         return repr(("model", to_mapping(config.model), own, lengths))
