@@ -72,9 +72,12 @@ def body_of(model: str, host: Host, settings: APIConfig, request: Request) -> di
     if sampling.top_k and not host.takes_top_k and "top_k" not in refused:
         raise ConfigError(f"rollout.top_k is {sampling.top_k}; the host takes no top_k; set it to 0")
     messages = with_images(request.messages, request.images)
+    # A synthesis is written, not called: no tool is offered, and calls of earlier turns stay text, because hosts refuse
+    # calls in a request that offers no tools.
+    native = settings.tools == "native" and request.view.kind == "act"
     body: dict[str, Any] = {
         "model": model,
-        "messages": as_native(messages) if settings.tools == "native" else messages,
+        "messages": as_native(messages) if native else messages,
         "temperature": sampling.temperature,
         settings.max_tokens_field or host.max_tokens_field: sampling.max_new_tokens,
     }
@@ -84,10 +87,8 @@ def body_of(model: str, host: Host, settings: APIConfig, request: Request) -> di
         body["top_p"] = sampling.top_p
     if sampling.top_k:
         body["top_k"] = sampling.top_k
-    if settings.tools == "native":
+    if native:
         body["tools"] = native_tools(request.view)
-        if request.view.kind == "summarise":
-            body["tool_choice"] = "none"
     if host.takes_cache_key:
         body["prompt_cache_key"] = hashlib.sha256(request.view.task.id.encode()).hexdigest()[:32]
     return {name: value for name, value in body.items() if name not in refused} | settings.body

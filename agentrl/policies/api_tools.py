@@ -42,13 +42,18 @@ def call_text(name: str, arguments: str) -> str:
 
 
 def as_native(messages: Sequence[Message]) -> list[Message]:
-    """Messages whose tool calls are the protocol's: what follows a call is its result."""
+    """Messages whose tool calls are the protocol's: what follows a call is its result.
+
+    Results are text in this protocol, so images of one follow it in a user's message.
+    """
     written: list[Message] = []
     called = ""
     for number, message in enumerate(messages):
         content = message["content"]
         if called and message["role"] == "user":
-            written.append({"role": "tool", "tool_call_id": called, "content": content})
+            text, images = _parts(content)
+            written.append({"role": "tool", "tool_call_id": called, "content": text})
+            written += [{"role": "user", "content": images}] if images else []
             called = ""
             continue
         call = _call(content) if message["role"] == "assistant" and isinstance(content, str) else None
@@ -60,6 +65,14 @@ def as_native(messages: Sequence[Message]) -> list[Message]:
         use = {"id": called, "type": "function", "function": function}
         written.append({"role": "assistant", "content": said or None, "tool_calls": [use]})
     return written
+
+
+def _parts(content: Any) -> tuple[str, list[dict[str, Any]]]:
+    """The text of a message's content, and its items of any other sort."""
+    if isinstance(content, str):
+        return content, []
+    text = "\n".join(item["text"] for item in content if item.get("type") == "text")
+    return text, [item for item in content if item.get("type") != "text"]
 
 
 def _call(text: str) -> tuple[str, dict[str, str]] | None:
