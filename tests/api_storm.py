@@ -108,25 +108,55 @@ class Storm:
                     found.append(file.name)
         return found
 
-    def problems(self, clean: "Storm") -> list[str]:
-        """What is not as it has to be; nothing, beside an evaluation in which the server behaved."""
+    def checks(self, clean: "Storm") -> list[tuple[str, str, bool]]:
+        """(what has to be, the numbers, is it so), beside an evaluation in which the server behaved."""
         policy, server = self.policy, self.server
         failed, lost = policy["failed"], policy["failed"].get("lost", 0)
         late = lost - sum(server.bad[name] for name in ("lost", "hang", "cut"))  # whole replies after the deadline
-        checks = {
-            "an episode is missing": len(self.scores) == len(clean.scores),
-            "an episode failed": self.result.all.failures == 0,
-            "scores are not those of a clean run": self.scores == clean.scores,
-            "calls do not add up": policy["calls"] == policy["replies"] + sum(failed.values()),
-            "a call is not counted": 0 <= policy["calls"] - server.calls <= max(late, 0),
-            "a reply was lost": policy["replies"] == self.result.usage["episodes"]["replies"] <= server.paid.total(),
-            "a reply was paid for twice, beyond what came late": server.paid.total() - policy["replies"]
-            <= max(late, 0),
-            "more was spent than is known of": server.owed <= policy["cost"] + 1e-9,
-            "the key stands in a file": not self.files_with_key(),
-            "the key is shown": KEY not in repr(self.result),
-        }
-        return [what for what, holds in checks.items() if not holds]
+        same = sum(ours == theirs for ours, theirs in zip(self.scores, clean.scores, strict=False))
+        replies, stored, paid = policy["replies"], self.result.usage["episodes"]["replies"], server.paid.total()
+        beyond = policy["calls"] - server.calls
+        keys, num_files = self.files_with_key(), sum(file.is_file() for file in self.out.rglob("*"))
+        return [
+            (
+                "every episode is there",
+                f"{len(self.scores)} of {len(clean.scores)}",
+                len(self.scores) == len(clean.scores),
+            ),
+            ("none failed", f"{self.result.all.failures} did", self.result.all.failures == 0),
+            ("scores of a clean run", f"{same} of {len(clean.scores)}", self.scores == clean.scores),
+            (
+                "calls = replies + failed calls",
+                f"{policy['calls']} = {replies} + {sum(failed.values())}",
+                policy["calls"] == replies + sum(failed.values()),
+            ),
+            ("every call is counted", f"{beyond} beyond the server's, {late} late", 0 <= beyond <= max(late, 0)),
+            ("no reply is lost", f"{replies}, {stored} stored, {paid} sent", replies == stored <= paid),
+            ("none is paid for twice", f"{paid - replies} more sent, {late} late", paid - replies <= max(late, 0)),
+            (
+                "spending is known of",
+                f"owed at most {server.owed:.2f}, counted {policy['cost']:.2f}",
+                server.owed <= policy["cost"] + 1e-9,
+            ),
+            ("the key is in no file", f"{len(keys)} of {num_files} files", not keys),
+            ("the key is not shown", "repr of the result", KEY not in repr(self.result)),
+        ]
+
+    def problems(self, clean: "Storm") -> list[str]:
+        """What is not as it has to be; nothing, beside an evaluation in which the server behaved."""
+        return [f"{what}: {numbers}" for what, numbers, holds in self.checks(clean) if not holds]
+
+    def limit_checks(self, limit: float) -> list[tuple[str, str, bool]]:
+        """The same of an evaluation whose money does not reach for all episodes."""
+        failures = [t.failure for t in self.result.trajectories if t.failure]
+        refused = sum("api.max_cost" in failure for failure in failures)
+        spent, owed, keys = self.policy["cost"], self.server.owed, self.files_with_key()
+        return [
+            ("the limit in money is kept", f"{spent:.2f} of {limit:.2f}", 0 < spent <= limit),
+            ("and what the host may ask for", f"at most {owed:.2f}", owed <= spent + 1e-9),
+            ("episodes end for it alone", f"{refused} of {len(failures)} failures", 0 < refused == len(failures)),
+            ("the key is in no file", f"{len(keys)} files", not keys),
+        ]
 
 
 def play(server: Misbehaving, out: Path, episodes: int, repeats: int, concurrency: int, **api: Any) -> Storm:
