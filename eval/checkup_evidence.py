@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import fmean
 from typing import Any, Literal
 
@@ -85,6 +86,12 @@ def looping_turns(trajectory: Trajectory) -> list[int]:
             found.append(turn.position)
         seen.add(pair)
     return found
+
+
+def repeated_turns(trajectory: Trajectory) -> list[int]:
+    """Positions of the turns that repeat: acting turns whose action is, to the letter, that of the one before them."""
+    acts = [turn for turn in trajectory.turns if turn.kind == "act"]
+    return [turn.position for last, turn in pairwise(acts) if turn.action and turn.action == last.action]
 
 
 def ends_of_run(series: Sequence[tuple[int, float]]) -> tuple[float, float]:

@@ -71,7 +71,7 @@ def draw(chart: Chart, width: int, height: int) -> Markup:
         parts.append(_text(left - 7, y + 3.5, written(tick, chart.percent), "end"))
     for tick in _steps(x_low, x_high, max(2, width // 110)):
         x, y = place(tick, low)
-        parts.append(_text(x, y + 16, f"{tick:g}", "middle"))
+        parts.append(_text(x, y + 16, f"{tick:,.0f}" if tick >= 1000 else f"{tick:g}", "middle"))
     parts.append(_text(LEFT - 7, height - BOTTOM + 16, chart.x_name, "end"))
     for one in series:
         parts += _band(one, place)

@@ -11,20 +11,19 @@ from statistics import fmean
 from typing import Any
 
 from agentrl.eval.report_charts import Chart, Series, draw
+from agentrl.eval.report_csv import EPISODE, MEASURES, episode_rows, measure_row, table
 from agentrl.eval.report_curves import METRICS, judged_points, points_of
 from agentrl.eval.report_data import RunRecord
 from agentrl.eval.report_html import NARROW, SMALL, WIDE, render, strip, strip_of_shares
 from agentrl.eval.report_markdown import plain
+from agentrl.eval.report_pairs import Contender, comparisons, contender, left_out, pair_rows, pairs_note, told
 from agentrl.eval.report_summary import (
     GREEDY,
     REPORT_SCHEMA,
     Measure,
     Summary,
-    difference_of,
-    sign_of_tasks,
     title_of,
     written_interval,
-    written_p,
     written_success,
 )
 from agentrl.statistics import TOTAL
@@ -91,6 +90,7 @@ def warnings_of(fields: Sequence[Field]) -> list[str]:
         unfinished = [e.name for e in field.entries if e.summary.head["steps_done"] < (e.summary.head["steps"] or 0)]
         if unfinished:
             found.append(f"Not at their end yet: {', '.join(unfinished)}.")
+        found += left_out([_contender(entry) for entry in field.entries])
         greedy = {e.summary.judged.get("temperature") for e in field.entries}
         if len(greedy) > 1:
             found.append(f"Not sampled alike: temperatures {', '.join(sorted(map(str, greedy)))}.")
@@ -98,16 +98,12 @@ def warnings_of(fields: Sequence[Field]) -> list[str]:
 
 
 def differences(field: Field) -> list[dict[str, Any]]:
-    """Every other run against the field's first, task by task; those whose episodes are not there are left out."""
-    first, *others = field.entries
-    found = []
-    base = _last(first)
-    for entry in others:
-        last = _last(entry)
-        counted = difference_of(base, last)
-        if counted:
-            found.append({"run": entry.name, "against": first.name, **counted, **sign_of_tasks(base, last)})
-    return found
+    """Every two of the field, the later against the earlier, task by task; those without episodes are left out."""
+    return comparisons([_contender(entry) for entry in field.entries])
+
+
+def _contender(entry: Entry) -> Contender:
+    return contender(entry.name, entry.panel or "none", _last(entry), entry.summary.withheld)
 
 
 def _last(entry: Entry) -> Mapping[str, Any]:
@@ -186,6 +182,7 @@ def _field(field: Field) -> dict[str, Any]:
             small.append(Chart(title=title, series=series, percent=percent, note=note))
     own = [Series(name=e.name, points=points_of(e.record.train, "success"), colour=e.colour) for e in field.entries]
     small.insert(0, Chart(title="Success of the steps' own episodes", series=own, percent=True, whole=True))
+    rows = differences(field)
     split = next((e.summary.judged.get("split") for e in field.entries if e.summary.judged.get("split")), "")
     return {
         "title": f"Success on {field.entries[0].after.get('episodes') or 0} episodes of {split}"
@@ -196,7 +193,8 @@ def _field(field: Field) -> dict[str, Any]:
         "algorithms": [
             {**row, "picture": strip_of_shares("c1", row["mean"], row["low"], row["high"])} for row in algorithms(field)
         ],
-        "differences": [_told(row) for row in differences(field)],
+        "pairs": pair_rows(rows),
+        "pairs_note": pairs_note(rows),
         "success": success,
         "wide": draw(success, *WIDE),
         "narrow": draw(success, *NARROW),
@@ -219,14 +217,6 @@ def _row(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _told(row: Mapping[str, Any]) -> str:
-    return (
-        f"{row['run']} against {row['against']}, on the same {row['tasks']} tasks: {100 * row['mean']:+.0f} points, "
-        f"95 % interval {100 * row['low']:+.0f} to {100 * row['high']:+.0f}; {row['gained']} tasks won that the other "
-        f"lost, {row['lost']} the other way round (exact sign test p {written_p(row['p_value'])})."
-    )
-
-
 def comparison_markdown(fields: Sequence[Field], warnings: Sequence[str]) -> str:
     """The same numbers as Markdown."""
     lines = ["# Runs compared", "", *(f"> {plain(warning)}" for warning in warnings), ""]
@@ -246,5 +236,17 @@ def comparison_markdown(fields: Sequence[Field], warnings: Sequence[str]) -> str
                 f"- {plain(group['name'])}, {group['runs']} runs: mean {100 * group['mean']:.1f} %, "
                 f"{100 * group['low']:.1f} to {100 * group['high']:.1f} %"
             )
-        lines += [f"- {plain(_told(row))}" for row in differences(field)] + [""]
+        lines += [f"- {plain(told(row))}" for row in differences(field)] + [""]
     return "\n".join(lines)
+
+
+def comparison_tables(fields: Sequence[Field]) -> tuple[str, str]:
+    """report.csv, a row a run and type of task, and episodes.csv, a row an episode of the judgements that were read."""
+    rows, episodes = [], []
+    for entry in (entry for field in fields for entry in field.entries):
+        what = [entry.name, title_of(entry.summary.head), entry.summary.head["seed"], entry.panel]
+        for when, measures in (("before", entry.summary.before), ("after", entry.summary.after)):
+            rows += [[*what, when, kind, *measure_row(measure)] for kind, measure in measures.items()]
+        episodes += [[entry.name, *row] for row in episode_rows(entry.record.judged)]
+    head = ("run", "what", "seed", "panel", "when", "kind", *MEASURES)
+    return table(head, rows), table(("run", *EPISODE), episodes)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agentrl.errors import AgentRLError, DataError
+from agentrl.eval.played import PLAYED, Read, read_played
 from agentrl.records import read_trajectories
 from agentrl.run_directory import read_json, read_yaml
 from agentrl.types import Trajectory
@@ -41,6 +42,10 @@ class RunRecord:
     """step -> its validation's episodes, or {0: ...} of an evaluation."""
     learned: Episodes = field(default_factory=dict)
     """The episodes that the last step learned from."""
+    going_on: bool = False
+    """Of an evaluation: results.json is not there yet, and the episodes are those that are over so far."""
+    seconds: float = 0.0
+    """That an evaluation that is going on has taken."""
     files: Mapping[int, str] = field(default_factory=dict)
     """step -> the file that holds its validation's episodes, read or not, relative to the folder."""
     notes: Sequence[str] = ()
@@ -52,7 +57,7 @@ class RunRecord:
 
     @property
     def is_evaluation(self) -> bool:
-        return bool(self.results)
+        return bool(self.results) or self.going_on
 
     def setting(self, name: str, default: Any = None) -> Any:
         """A setting by its dotted name."""
@@ -80,6 +85,9 @@ def read_run(path: str | os.PathLike[str], max_episodes: int = MAX_EPISODES) -> 
     notes: list[str] = []
     records = _records(folder / "metrics.jsonl", notes)
     results = _mapping(folder / "results.json", read_json, notes)
+    going_on = not results and (folder / PLAYED).exists()
+    if going_on:
+        return _going_on(folder, notes)
     if not records and not results:
         raise DataError(f"{folder} holds nothing to report yet: neither metrics.jsonl nor results.json has a record")
     by_step = {r["step"]: r for r in records if r.get("kind") == "validation"}
@@ -100,6 +108,27 @@ def read_run(path: str | os.PathLike[str], max_episodes: int = MAX_EPISODES) -> 
         judged=judged,
         learned={} if results else _learned(folder, notes),
         files=files,
+        notes=tuple(notes),
+    )
+
+
+def _going_on(folder: Path, notes: list[str]) -> RunRecord:
+    """The record of an evaluation that is not over yet, or was stopped."""
+    try:
+        read = read_played(folder, with_images=False)
+    except AgentRLError as error:
+        read = Read({})
+        notes.append(str(error))
+    if read.damaged:
+        notes.append(f"{read.damaged} lines of {PLAYED} are damaged and are left out")
+    episodes = {f"0-{number}": t for number, t in enumerate(read.episodes.values())}
+    return RunRecord(
+        path=folder,
+        settings=_mapping(folder / "config.yaml", read_yaml, notes),
+        meta=_mapping(folder / "meta.json", read_json, notes),
+        judged={0: episodes} if episodes else {},
+        going_on=True,
+        seconds=read.seconds,
         notes=tuple(notes),
     )
 

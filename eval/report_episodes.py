@@ -4,13 +4,15 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentrl.eval.checkup_evidence import looping_turns
+from agentrl.eval.checkup_evidence import looping_turns, repeated_turns
 from agentrl.eval.report_data import Episodes
+from agentrl.eval.report_measures import level_names, output_tokens
 from agentrl.types import ENDS, Trajectory, Turn
+from agentrl.usage import usage_of
 
 MAX_TEXT = 4_000
 """Characters of one text that a page shows; how many more there are is said."""
@@ -66,18 +68,20 @@ def shown_turns(trajectory: Trajectory) -> list[Turn | None]:
 def episode_to_json(key: str, trajectory: Trajectory) -> dict[str, Any]:
     """An episode for reading: what was seen first, and a turn's reply, action, and what it brought.
 
-    A turn is {"n": number from 1, "a": action, "s": what was seen after it, "w": reward}, and where it applies "r":
-    the reply where it says more than the action, "x": why it is marked (unreadable, refused, loops), "k": kind,
-    "p": report, "c": admissible actions, "i": number of images. {"gap": n} stands for n turns left out.
+    A turn is {"n": number from 1, "a": action, "s": what was seen after it, "w": reward}, and where it applies "t":
+    what was thought apart from the reply, "r": the reply where it says more than the action, "x": why it is marked
+    (unreadable, refused, loops, repeats), "k": kind, "p": report, "c": admissible actions, "i": number of images, "u":
+    what the reply used, in words. {"gap": n} stands for n turns left out.
     """
-    loops = set(looping_turns(trajectory))
+    loops = dict.fromkeys(repeated_turns(trajectory), "repeats")
+    loops |= dict.fromkeys(looping_turns(trajectory), "loops")
     turns = shown_turns(trajectory)
     rows: list[dict[str, Any]] = []
     for place, turn in enumerate(turns):
         if turn is None:
             rows.append({"gap": len(trajectory.turns) - MAX_TURNS})
             continue
-        rows.append(_turn_to_json(turn, _seen_after(trajectory, turns, place), turn.position in loops))
+        rows.append(_turn_to_json(turn, _seen_after(trajectory, turns, place), loops.get(turn.position, "")))
     first = trajectory.turns[0].observation if trajectory.turns else trajectory.final_observation
     return {
         "key": key,
@@ -87,7 +91,7 @@ def episode_to_json(key: str, trajectory: Trajectory) -> dict[str, Any]:
         "ended": trajectory.ended,
         "score": trajectory.outcome.score,
         "reward": trajectory.reward,
-        "tokens": trajectory.num_tokens,
+        "used": _used(trajectory),
         "num_turns": len(trajectory.turns),
         "failure": visible(trajectory.failure, 1_000) if trajectory.failure else "",
         "first": visible(first.transcript) if first is not None else "",
@@ -106,7 +110,26 @@ def _seen_after(trajectory: Trajectory, turns: Sequence[Turn | None], place: int
     return visible(trajectory.final_observation.text) if trajectory.final_observation is not None else ""
 
 
-def _turn_to_json(turn: Turn, after: str, loops: bool) -> dict[str, Any]:
+def _used(trajectory: Trajectory) -> str:
+    """Tokens and cost of an episode, in words; an unknown price is said to be unknown."""
+    used = usage_of([trajectory])
+    tokens = used["tokens"]
+    parts = [f"{output_tokens(trajectory):,} tokens written"]
+    if tokens["reasoning"]:
+        parts.append(f"{tokens['reasoning']:,} of them reasoning")
+    if tokens["input"]:
+        cached = f" ({tokens['cached']:,} cached)" if tokens["cached"] else ""
+        parts.append(f"{tokens['input']:,} read{cached}")
+    if trajectory.source == "api" and trajectory.turns:
+        parts.append("cost unknown" if used["cost"] is None else f"cost {used['cost']:.4f}")
+    if used["waited_seconds"] >= 0.1:
+        parts.append(f"waited {used['waited_seconds']:.1f} s")
+    if trajectory.tries > 1:
+        parts.append(f"try {trajectory.tries}")
+    return ", ".join(parts)
+
+
+def _turn_to_json(turn: Turn, after: str, circles: str) -> dict[str, Any]:
     did = turn.action if turn.kind == "act" else "(writes a synthesis)"
     row: dict[str, Any] = {"n": turn.position + 1, "a": visible(did), "s": after, "w": round(turn.reward, 4)}
     marks = [
@@ -114,14 +137,17 @@ def _turn_to_json(turn: Turn, after: str, loops: bool) -> dict[str, Any]:
         for word, holds in (
             ("unreadable", not turn.readable),
             ("refused", turn.readable and not turn.valid),
-            ("loops", loops),
+            (circles, circles),
         )
         if holds
     ]
     if marks:
         row["x"] = marks
-    if turn.completion.text.strip() != turn.action.strip():
-        row["r"] = visible(turn.completion.text)
+    completion = turn.completion
+    if completion.reasoning.strip():
+        row["t"] = visible(completion.reasoning)
+    if completion.text.strip() != turn.action.strip() and completion.text.strip() != (turn.report or "").strip():
+        row["r"] = visible(completion.text)
     if turn.kind != "act":
         row["k"] = turn.kind
     if turn.report is not None:
@@ -130,6 +156,11 @@ def _turn_to_json(turn: Turn, after: str, loops: bool) -> dict[str, Any]:
         row["c"] = visible(" · ".join(turn.observation.admissible[:MAX_ADMISSIBLE]), 2_000)
     if turn.observation.images:
         row["i"] = len(turn.observation.images)
+    if completion.prompt_tokens:
+        written = completion.output_tokens or len(completion.token_ids)
+        row["u"] = f"{completion.prompt_tokens:,} read, {written:,} written"
+        if completion.cost is not None:
+            row["u"] += f", cost {completion.cost:.4g}"
     return row
 
 
@@ -154,8 +185,9 @@ def pack(
     """Every judged episode that fits, those named first before all others, then the last judgement, then the first.
 
     learned: episodes that a step learned from; only those named are packed, as of step -1.
-    A row of the index: key, step, task, kind, state, end, turns, reward, marked turns, looping turns; kind, state and
-    end are places in the index' lists of names, rows stand in the order of the pieces.
+    A row of the index: key, step, task, kind, state, end, turns, reward, unreadable or refused turns, looping turns,
+    repeating turns, difficulty, score, tokens written; kind, state, end and difficulty are places in the index' lists
+    of names, rows stand in the order of the pieces.
     """
     episodes = {key: (step, t) for step, of_step in judged.items() for key, t in of_step.items()}
     steps = sorted(judged)
@@ -163,12 +195,13 @@ def pack(
     named = list(first)
     episodes |= {key: (LEARNED, learned[key]) for key in named if learned and key in learned}
     keys = dict.fromkeys([*(key for key in named if key in episodes), *(k for step in order for k in judged[step])])
-    names: dict[str, list[str]] = {"kinds": [], "states": [], "ends": []}
+    names: dict[str, list[str]] = {"kinds": [], "states": [], "ends": [], "levels": []}
+    levels = level_names(t.task.difficulty for _, t in episodes.values())
     rows, pieces, lean, size = [], [], [], 0
     for key in keys:
         step, trajectory = episodes[key]
         episode = episode_to_json(key, trajectory)
-        lean.append((episode, _row(step, trajectory, episode, names)))
+        lean.append((episode, _row(step, trajectory, episode, names, levels)))
         if len(lean) == PIECE:
             piece = _piece([episode for episode, _ in lean])
             if size + len(piece) > max_packed:
@@ -187,7 +220,13 @@ def pack(
     return Packed(index=index, pieces=pieces, shown=len(rows), all=len(episodes))
 
 
-def _row(step: int, trajectory: Trajectory, episode: Mapping[str, Any], names: dict[str, list[str]]) -> list[Any]:
+def _row(
+    step: int,
+    trajectory: Trajectory,
+    episode: Mapping[str, Any],
+    names: dict[str, list[str]],
+    levels: Callable[[float | None], str],
+) -> list[Any]:
     def place(name: str, value: str) -> int:
         if value not in names[name]:
             names[name].append(value)
@@ -203,8 +242,12 @@ def _row(step: int, trajectory: Trajectory, episode: Mapping[str, Any], names: d
         place("ends", episode["ended"]),
         len(trajectory.turns),
         round(trajectory.reward, 4),
-        len(marks) - marks.count("loops"),
+        len(marks) - marks.count("loops") - marks.count("repeats"),
         marks.count("loops"),
+        marks.count("repeats"),
+        place("levels", levels(trajectory.task.difficulty)),
+        round(trajectory.outcome.score, 4),
+        output_tokens(trajectory),
     ]
 
 

@@ -23,7 +23,17 @@ from agentrl.eval.report_data import RunRecord
 from agentrl.eval.report_episodes import Pair, episode_to_json, pack, state_of, visible
 from agentrl.eval.report_proxies import calibration_charts, proxy_charts
 from agentrl.eval.report_rewards import reward_rows
-from agentrl.eval.report_summary import GREEDY, Measure, Summary, duration, title_of, written_interval, written_success
+from agentrl.eval.report_sections import length_charts, measured_values, repeats_strips
+from agentrl.eval.report_summary import (
+    GREEDY,
+    Measure,
+    Summary,
+    duration,
+    played_of,
+    title_of,
+    written_interval,
+    written_success,
+)
 from agentrl.statistics import TOTAL
 from agentrl.types import Trajectory
 
@@ -129,7 +139,8 @@ def run_page(record: RunRecord, summary: Summary, version: str) -> str:
         "before": summary.before.get(TOTAL),
         "after": summary.after.get(TOTAL),
         "verdict": summary.verdict,
-        "hero_strip": _strips(summary),
+        "withheld": _withheld(summary),
+        "hero_strip": [] if summary.withheld else _strips(summary),
         "small_print": small_print(summary),
         "notes": summary.notes,
         "findings": summary.findings,
@@ -145,6 +156,8 @@ def run_page(record: RunRecord, summary: Summary, version: str) -> str:
         "other_charts": _drawn(other_charts(record.train)),
         "table": _table(summary),
         "table_note": _table_note(summary),
+        **measured_values(summary),
+        "length_charts": _drawn(length_charts(summary.measured)),
         "examples": [_example(pair, before_played, after_played) for pair in summary.examples],
         "packed": packed,
         "pieces": [Markup(piece) for piece in packed.pieces],  # base64: no sign of it can end an element
@@ -161,12 +174,22 @@ def run_page(record: RunRecord, summary: Summary, version: str) -> str:
         "result": True,
         "checkup": summary.findings,
         "curves": values["curve_wide"],
-        "types": values["table"],
+        "types": values["table"] or values["kinds"] or values["levels"],
+        "measures": values["length_charts"] or values["ends_rows"],
         "examples": values["examples"],
         "episodes": packed.shown,
         "how": True,
     }
-    names = ("Result", "Check-up", "Curves", "By type", "Before and after", "Episodes", "How it was run")
+    names = (
+        "Result",
+        "Check-up",
+        "Curves",
+        "By type",
+        "Turns and cost",
+        "Before and after",
+        "Episodes",
+        "How it was run",
+    )
     sections = [(id, name) for (id, there), name in zip(present.items(), names, strict=True) if there]
     return render("report.html.jinja", sections=sections, **values)
 
@@ -183,6 +206,14 @@ def facts(head: Mapping[str, Any]) -> list[str]:
     if head["commit"]:
         found.append(f"commit {str(head['commit'])[:7]}{' with changes' if head['changed'] else ''}")
     return found
+
+
+def _withheld(summary: Summary) -> str:
+    """Why there is no headline; empty where there is one."""
+    if not summary.withheld:
+        return ""
+    measure = summary.after.get(TOTAL) or {}
+    return f"{measure.get('failures') or 0:,} of {played_of(measure):,} failed by infrastructure"
 
 
 def headline(summary: Summary) -> str:
@@ -270,6 +301,7 @@ def _strips(summary: Summary) -> list[dict[str, Any]]:
                         "interval": written_interval(measure),
                     }
                 )
+    rows += repeats_strips(summary.measured) if not summary.before else []
     return sorted(rows, key=lambda row: "greedy" in row["name"]) if len(rows) > 1 else []
 
 
@@ -286,7 +318,7 @@ def strip(rows: Sequence[tuple[str, Measure]], width: int = 260) -> Markup:
 
 def _table(summary: Summary) -> list[dict[str, Any]]:
     kinds = [kind for kind in dict.fromkeys([*summary.before, *summary.after]) if kind not in (TOTAL, GREEDY)]
-    if not kinds:
+    if not kinds or not summary.before:
         return []
     rows = []
     for kind in [TOTAL, *sorted(kinds)]:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 from agentrl.eval.checkup import check_up
 from agentrl.eval.checkup_evidence import Evidence, Finding, number, percent
 from agentrl.eval.policy_cliff import PolicyCliff, policy_cliff
+from agentrl.eval.report_charts import written
 from agentrl.eval.report_data import Episodes, RunRecord, lookup
 from agentrl.eval.report_episodes import Pair, examples, pairs, visible
+from agentrl.eval.report_measures import MAX_FAILED_SHARE, Measured, measure, told_repeats
 from agentrl.eval.statistics import paired_difference_interval
 from agentrl.statistics import TOTAL, Tally, tally_by_kind
 from agentrl.types import ENDS
@@ -31,6 +34,7 @@ MEASURES = (
     "success",
     "success_interval",
     "score",
+    "score_interval",
     "turns",
     "tokens",
     "invalid_rate",
@@ -64,11 +68,24 @@ class Summary:
     examples: Sequence[Pair] = ()
     curve: Sequence[Mapping[str, Any]] = ()
     """A row a judgement: step, panel, sampled and greedy measures."""
+    measured: Measured = field(default_factory=Measured)
+    """What the episodes of the last judgement, or of the evaluation, measure."""
     notes: Sequence[str] = ()
+
+    @property
+    def withheld(self) -> bool:
+        """Did infrastructure fail so many episodes that no headline is given."""
+        return any(_failed_share(side.get(TOTAL)) > MAX_FAILED_SHARE for side in (self.before, self.after))
 
     def as_dict(self) -> dict[str, Any]:
         """For report.json."""
-        return {"schema": REPORT_SCHEMA, **asdict(self)}
+        after = self.after.get(TOTAL) or {}
+        return {
+            "schema": REPORT_SCHEMA,
+            "headline": None if self.withheld else after.get("success"),
+            "withheld": self.withheld,
+            **asdict(self),
+        }
 
 
 def summarise(record: RunRecord) -> Summary:
@@ -76,17 +93,7 @@ def summarise(record: RunRecord) -> Summary:
     steps = sorted(record.judged)
     last_judged = record.judged[steps[-1]] if steps else {}
     if record.is_evaluation:
-        evidence = _evidence(record, {}, last_judged)
-        after = {kind: _told(counts) for kind, counts in (record.results.get("by_kind") or {}).items()}
-        summary = Summary(
-            head=head_of(record),
-            after=after,
-            judged=_judged_evaluation(record),
-            findings=check_up(evidence),
-            cliff=policy_cliff(evidence.in_groups),
-            notes=record.notes,
-        )
-        return _with_verdict(summary)
+        return _of_evaluation(record, last_judged)
     first, last = _ends(record.validations)
     before_played = record.judged.get(int(first["step"]), {}) if first else {}
     after_played = record.judged.get(int(last["step"]), {}) if last else {}
@@ -110,9 +117,31 @@ def summarise(record: RunRecord) -> Summary:
         pairs=found,
         examples=examples(found, before_played, after_played),
         curve=[_point(v) for v in record.validations],
+        measured=measure(after_played.values()),
         notes=notes,
     )
     return _with_verdict(summary)
+
+
+def _of_evaluation(record: RunRecord, played: Episodes) -> Summary:
+    """Of an evaluation, finished or going on: its counts as results.json has them, where it is there."""
+    evidence = _evidence(record, {}, played)
+    measured = measure(played.values(), record.results.get("usage"))
+    told = record.results.get("by_kind") or {}
+    if told and played:  # the same intervals as in the terminal
+        known = {k: {"success_interval": told[k]["success_interval"]} for k in told if "success_interval" in told[k]}
+        measured = replace(measured, by_kind={k: {**row, **known.get(k, {})} for k, row in measured.by_kind.items()})
+    return _with_verdict(
+        Summary(
+            head=head_of(record),
+            after={kind: _told(row) for kind, row in (measured.by_kind if played else told).items()},
+            judged=_judged_evaluation(record, played),
+            findings=check_up(evidence),
+            cliff=policy_cliff(evidence.in_groups),
+            measured=measured,
+            notes=record.notes,
+        )
+    )
 
 
 def head_of(record: RunRecord) -> dict[str, Any]:
@@ -129,7 +158,7 @@ def head_of(record: RunRecord) -> dict[str, Any]:
         "algo": None if record.is_evaluation else record.setting("algo"),
         "env": record.setting("env"),
         "model": Path(str(model)).name or None,
-        "policy": record.results.get("policy"),
+        "policy": record.results.get("policy") or _asked_policy(record),
         "seed": record.setting("seed", record.meta.get("seed")),
         "steps_done": done,
         "steps": record.setting("trainer.steps", done) if not record.is_evaluation else 0,
@@ -142,8 +171,14 @@ def head_of(record: RunRecord) -> dict[str, Any]:
         "hardware": dict(lookup(start, "environment.hardware") or {}),
         "threads": start.get("threads"),
         "seconds": seconds,
+        "going_on": record.going_on,
         "written": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def _asked_policy(record: RunRecord) -> str | None:
+    """Who plays, of an evaluation that is not over."""
+    return lookup(record.meta, "evaluation.model") or lookup(record.meta, "evaluation.policy") or None
 
 
 def _seconds(record: RunRecord) -> dict[str, float]:
@@ -153,7 +188,7 @@ def _seconds(record: RunRecord) -> dict[str, float]:
         return sum(v for v in (number(r.get(name)) for r in records) if math.isfinite(v))
 
     if record.is_evaluation:
-        return {"playing": number(record.results.get("seconds"))}
+        return {"playing": number(record.results.get("seconds", record.seconds))}
     return {
         "playing": total(record.train, "seconds/rollout"),
         "learning": total(record.train, "seconds/update"),
@@ -239,18 +274,28 @@ def _judged_run(
     }
 
 
-def _judged_evaluation(record: RunRecord) -> dict[str, Any]:
+def _judged_evaluation(record: RunRecord, played: Episodes) -> dict[str, Any]:
     results = record.results
+    some = next(iter(played.values()), None)
+    repeats = max(Counter(t.task.id for t in played.values()).values(), default=1)
     return {
-        "split": results.get("split"),
-        "panel": results.get("panel"),
-        "temperature": lookup(results, "settings.temperature"),
-        "repeats": lookup(results, "settings.repeats", 1),
+        "split": results.get("split", some.task.split if some else None),
+        "panel": results.get("panel", lookup(record.meta, "evaluation.panel")),
+        "temperature": lookup(results, "settings.temperature", record.setting("rollout.temperature")),
+        "repeats": lookup(results, "settings.repeats", repeats),
         "before_step": None,
         "after_step": 0,
         "same_tasks": False,
-        "interval_by": results.get("interval_by", "wilson"),
+        "interval_by": results.get("interval_by", "wilson" if repeats == 1 else "over tasks"),
+        "going_on": record.going_on,
+        "planned": planned(record),
     }
+
+
+def planned(record: RunRecord) -> int:
+    """Episodes that an evaluation is to play in all; 0 where that is not known."""
+    tasks, repeats = (lookup(record.meta, f"evaluation.{name}") for name in ("tasks", "repeats"))
+    return tasks * repeats if isinstance(tasks, int) and isinstance(repeats, int) else 0
 
 
 def difference_of(before: Episodes, after: Episodes) -> dict[str, Any]:
@@ -315,6 +360,13 @@ def _whole(value: Any) -> int:
     return value if isinstance(value, int) else 0
 
 
+def _failed_share(measure: Measure | None) -> float:
+    """Of all that was played, what infrastructure failed."""
+    failures = (measure or {}).get("failures") or 0
+    played = failures + ((measure or {}).get("episodes") or 0)
+    return failures / played if played else 0.0
+
+
 # ---- in words
 
 
@@ -338,18 +390,23 @@ def _with_verdict(summary: Summary) -> Summary:
 
 def _verdict(summary: Summary) -> Iterable[str]:
     after, before = summary.after.get(TOTAL), summary.before.get(TOTAL)
+    if summary.judged.get("going_on"):
+        yield _progress(summary, after)
     if not after or not after.get("episodes"):
         if after and after.get("failures"):
             yield (
                 f"All {after['failures']} episodes of the last judgement were ended by infrastructure failures: "
                 "nothing can be said about the policy."
             )
-        else:
+        elif not summary.judged.get("going_on"):
             yield "Nothing was judged yet: there is no success to tell."
         return
     unfinished = summary.head["steps_done"] < (summary.head["steps"] or 0)
     if unfinished:
         yield f"The run has {summary.head['steps_done']} of {summary.head['steps']} steps behind it."
+    if summary.withheld:
+        yield _no_headline(summary)
+        return
     if before and before.get("episodes"):
         yield from _change(summary, before, after)
     elif summary.head["kind"] == "training":
@@ -357,12 +414,65 @@ def _verdict(summary: Summary) -> Iterable[str]:
             yield "At the beginning the policy is its own reference and orders nothing."
         else:
             yield "Nothing was judged before the first step: what was learned cannot be told from what was there."
+    else:
+        yield from _measured_in_words(summary, after)
     failures = sum(m.get("failures") or 0 for m in (before, after) if m)
     if failures:
         yield (
             f"{failures} episode{'s' if failures > 1 else ''} ended by infrastructure failures, and in no mean; had "
-            f"those of the last judgement all been lost, or all been won, its success would be {_bounds(after)}."
+            f"those of the last judgement all been lost, or all been won, its success would be {bounds(after)}."
         )
+
+
+def _progress(summary: Summary, measure: Measure | None) -> str:
+    done, of_all = played_of(measure), summary.judged.get("planned")
+    return f"Going on: {done:,}{f' of {of_all:,}' if of_all else ''} episodes are over."
+
+
+def played_of(measure: Measure | None) -> int:
+    """Episodes that are over, those that infrastructure failed included."""
+    return ((measure or {}).get("episodes") or 0) + ((measure or {}).get("failures") or 0)
+
+
+def _no_headline(summary: Summary) -> str:
+    sides = [side.get(TOTAL) or {} for side in (summary.after, summary.before)]
+    worst = max(sides, key=_failed_share)
+    which = "the last" if worst is sides[0] else "the first"
+    return (
+        f"No headline: infrastructure failed {worst['failures']:,} of {played_of(worst):,} episodes of {which} "
+        f"judgement ({percent(_failed_share(worst))}), more than the {percent(MAX_FAILED_SHARE)} up to which what is "
+        f"left stands for the panel. Had they all been lost, or all been won, its success would be {bounds(worst)}."
+    )
+
+
+def _measured_in_words(summary: Summary, after: Measure) -> Iterable[str]:
+    """An evaluation's other numbers: the score where it is not the success, repeats, and the cost."""
+    measured = summary.measured
+    interval, score = after.get("score_interval"), after.get("score")
+    if interval and score is not None and abs(score - after["success"]) > 1e-9:
+        yield f"Mean score {written(score)}, from {written(interval[0])} to {written(interval[1])}."
+    last = told_repeats(measured)
+    if last is not None:
+        (low, high), (low_all, high_all) = last["pass_at_k_interval"], last["pass_hat_k_interval"]
+        yield (
+            f"Of {last['k']} episodes of a task, at least one is won in {percent(last['pass_at_k'])} "
+            f"({100 * low:.0f} to {100 * high:.0f} %), all in {percent(last['pass_hat_k'])} "
+            f"({100 * low_all:.0f} to {100 * high_all:.0f} %)."
+        )
+    usage = measured.usage
+    if usage.get("from_api"):
+        each = usage.get("cost_a_success")
+        yield (
+            f"Cost {money(usage.get('cost'), usage)}"
+            + (f", {money(each, usage)} a success." if each is not None else ".")
+        )
+
+
+def money(value: Any, usage: Mapping[str, Any]) -> str:
+    """`0.0123 USD`; an unknown price is said to be unknown."""
+    if value is None:
+        return "unknown: the price is in no file of prices"
+    return f"{value:,.{2 if value >= 10 else 4}f} {usage.get('currency') or ''}".strip()
 
 
 def _change(summary: Summary, before: Measure, after: Measure) -> Iterable[str]:
@@ -406,7 +516,8 @@ def _greedy_beside(summary: Summary, gain: float) -> Iterable[str]:
         )
 
 
-def _bounds(measure: Measure) -> str:
+def bounds(measure: Measure) -> str:
+    """Success had all failed episodes been lost, or won: `40 % or 60 %`."""
     played = measure["episodes"] + measure["failures"]
     return (
         f"{percent(measure['successes'] / played)} or {percent((measure['successes'] + measure['failures']) / played)}"

@@ -14,6 +14,7 @@ VERBS = {
     "train": "train a model in a world, and write a run directory",
     "eval": "judge a policy on a split, by task kind",
     "report": "a run as a page to read and to show; several on the same axes",
+    "view": "a run's report in the browser, rebuilt as the run grows",
     "play": "play a world in the terminal, yourself or any policy",
     "list": "what there is: envs, algos, parts, memories, formats, policies, curricula, verifiers",
     "tasks": "the splits of a world, their tasks and hashes",

@@ -37,11 +37,38 @@
     svg.addEventListener("pointercancel", hide);
   }
 
+  // ---- tables that are sorted by a click on a column's name
+  const valueOf = (cell) => {
+    const text = cell.dataset.value ?? cell.textContent.trim(), found = parseFloat(text.replace(/[,\s]/g, ""));
+    return Number.isNaN(found) ? text.toLowerCase() : found;
+  };
+  const compare = (a, b) => (typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1);
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0], given = [...body.rows];
+    for (const [column, head] of heads.entries()) {
+      if (head.hasAttribute("data-fixed")) continue;
+      const button = make("button", "sort", head.textContent);
+      button.type = "button";
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        const now = head.getAttribute("aria-sort"), next = now === "descending" ? "ascending" : now === "ascending" ? "" : "descending";
+        for (const other of heads) other.removeAttribute("aria-sort");
+        if (next) head.setAttribute("aria-sort", next);
+        const rows = [...given], sign = next === "descending" ? -1 : 1;
+        if (next) rows.sort((a, b) => {
+          const fixed = b.classList.contains("total") - a.classList.contains("total");
+          return fixed || sign * compare(valueOf(a.cells[column]), valueOf(b.cells[column]));
+        });
+        body.replaceChildren(...rows);
+      });
+    }
+  }
+
   // ---- the episodes
   const block = $("index");
   if (!block || !$("filters")) return;
   const index = JSON.parse(block.textContent);
-  const [KEY, STEP, TASK, KIND, STATE, END, TURNS, REWARD, MARKS, LOOPS] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+  const [KEY, STEP, TASK, KIND, STATE, END, TURNS, REWARD, MARKS, LOOPS, REPEATS, LEVEL, SCORE, TOKENS] = Array(14).keys();
   const place = new Map(index.rows.map((row, number) => [row[KEY], number]));
   const ofTask = new Map();
   for (const row of index.rows) {
@@ -72,7 +99,7 @@
   let held = 0, full = false;
   const textOf = (episode) => {
     const parts = [episode.task, episode.kind, episode.failure, episode.first];
-    for (const turn of episode.turns) parts.push(turn.a, turn.r, turn.s, turn.p);
+    for (const turn of episode.turns) parts.push(turn.a, turn.t, turn.r, turn.s, turn.p);
     return parts.filter(Boolean).join("\n").toLowerCase();
   };
 
@@ -112,6 +139,7 @@
   options("step", index.steps.map((step) => [step, when(step)]));
   options("state", index.states.map((name, number) => [number, name]));
   options("kind", index.kinds.map((name, number) => [number, words(name) || "(none)"]));
+  options("level", index.levels.map((name, number) => [number, name || "(none)"]).sort((a, b) => (a[1] < b[1] ? -1 : 1)));
   options("end", index.ends.map((name, number) => [number, words(name)]));
   form.hidden = false;
 
@@ -122,7 +150,8 @@
     return (
       (!value("step") || row[STEP] === Number(value("step"))) && (!value("state") || row[STATE] === Number(value("state"))) &&
       (!value("kind") || row[KIND] === Number(value("kind"))) && (!value("end") || row[END] === Number(value("end"))) &&
-      (!marks || (marks === "marked" ? row[MARKS] > 0 : row[LOOPS] > 0))
+      (!value("level") || row[LEVEL] === Number(value("level"))) &&
+      (!marks || row[{ marked: MARKS, loops: LOOPS, repeats: REPEATS }[marks]] > 0)
     );
   }
   const failed = (error) => { $("count").textContent = `The episodes could not be unpacked here: ${error.message}`; };
@@ -163,8 +192,14 @@
     let rows = index.rows.filter(fits);
     if (text) rows = await search(rows, text, turn);
     if (turn !== asked) return;
-    shown = rows;
+    shown = ordered(rows);
     draw();
+  }
+  function ordered(rows) {
+    const by = form.elements.order.value;
+    if (!by) return rows;
+    if (by === "task") return [...rows].sort((a, b) => (a[TASK] < b[TASK] ? -1 : a[TASK] > b[TASK] ? 1 : 0));
+    return [...rows].sort((a, b) => b[Number(by)] - a[Number(by)]);
   }
   function draw() {
     const won = index.states.indexOf("won"), failed = index.states.indexOf("failed");
@@ -179,7 +214,8 @@
       if (index.kinds[row[KIND]]) id.append(make("small", "", words(index.kinds[row[KIND]])));
       const state = index.states[row[STATE]];
       link.append(
-        make("span", `state ${state}`, state), id, make("span", "dim", when(row[STEP])),
+        make("span", `state ${state}`, state), id,
+        make("span", "dim", index.steps.length > 1 ? when(row[STEP]) : `${row[TOKENS].toLocaleString("en")} tokens`),
         make("span", "dim", `${row[TURNS]} turns`), make("span", "dim", words(index.ends[row[END]])),
       );
       item.append(link);
@@ -193,6 +229,20 @@
     clearTimeout(waiting);
     waiting = setTimeout(() => filter().catch(failed), event.target.name === "text" ? 150 : 0);
   });
+  /* A number of a table leads to the episodes that it counts. */
+  const lists = { kind: index.kinds, state: index.states, end: index.ends, level: index.levels };
+  for (const link of document.querySelectorAll("a[data-filter]")) {
+    link.addEventListener("click", () => {
+      const wanted = JSON.parse(link.dataset.filter);
+      for (const element of form.elements) if (element.name) element.value = "";
+      if (index.steps.length > 1) form.elements.step.value = String(Math.max(...index.steps));
+      for (const [name, value] of Object.entries(wanted)) {
+        const at = lists[name] ? lists[name].indexOf(value) : value;
+        form.elements[name].value = String(at);
+      }
+      filter().catch(failed);
+    });
+  }
   form.elements.text.addEventListener("focus", () => readAhead().catch(() => {}));
   form.addEventListener("submit", (event) => event.preventDefault());
 
@@ -207,9 +257,20 @@
     if (turn.k) did.append(make("mark", "", turn.k));
     if (turn.i) did.append(make("mark", "", `${turn.i} images seen`));
     if (turn.w) did.append(make("span", "reward", `reward ${turn.w}`));
+    if (turn.u) did.append(make("span", "used", turn.u));
     item.append(did);
+    if (turn.t !== undefined) {
+      const thought = make("details", "thought");
+      thought.open = true;
+      thought.append(make("summary", "", "thought apart from the reply"), make("p", "said", turn.t));
+      item.append(thought);
+    }
     if (turn.r !== undefined) item.append(make("p", "said", turn.r));
-    if (turn.p !== undefined) item.append(make("p", "said", `report: ${turn.p}`));
+    if (turn.p !== undefined) {
+      const report = make("p", "said report");
+      report.append(make("b", "", "report "), turn.p);
+      item.append(report);
+    }
     if (turn.c) {
       const choice = make("details");
       choice.append(make("summary", "", "what could be done"), make("p", "saw", turn.c));
@@ -228,8 +289,9 @@
     $("reader-title").textContent = episode.task;
     const facts = $("reader-facts");
     facts.replaceChildren(make("span", `state ${episode.state}`, episode.state));
-    const told = [when(row[STEP]), words(episode.kind), `${episode.num_turns} turns`, `ended: ${words(episode.ended)}`,
-      `reward ${row[REWARD]}`, `${episode.tokens} tokens`];
+    const told = [index.steps.length > 1 && when(row[STEP]), words(episode.kind), index.levels[row[LEVEL]] && `difficulty ${index.levels[row[LEVEL]]}`, `${episode.num_turns} turns`, `ended: ${words(episode.ended)}`,
+      `score ${row[SCORE]}`,
+      row[REWARD] !== row[SCORE] && `reward ${row[REWARD]}`, episode.used];
     facts.append(` · ${told.filter(Boolean).join(" · ")}`);
     const first = make("li", "first"), turns = make("ol", "turns");
     first.append(make("p", "saw", episode.first));
@@ -237,7 +299,8 @@
     body.replaceChildren(...(episode.failure ? [make("p", "failure", episode.failure)] : []), turns);
     const others = ofTask.get(row[TASK]), next = others[(others.indexOf(row) + 1) % others.length];
     $("other").hidden = others.length < 2;
-    $("other").textContent = `same task, ${when(next[STEP])}`;
+    $("other").textContent = index.steps.length > 1 && next[STEP] !== row[STEP]
+      ? `same task, ${when(next[STEP])}` : `same task, ${others.indexOf(next) + 1} of ${others.length}`;
     $("other").dataset.key = next[KEY];
     if (!reader.open) reader.showModal();
     reader.scrollTop = 0;
