@@ -100,7 +100,7 @@ def share_interval(values_of_task: Values, *, level: float = 0.95) -> Interval:
 
         v    = n / (n-1) * sum_i (sum_j (y_ij - p))^2 / (sum_i m_i)^2     variance of p between tasks, i = 1..n
         1/m  = v / (p (1-p)) * (t_{n-1} / z)^2                            t, z: Student's and the normal quantile
-        1/m* = w / m + (1-w) max(1/m, 1/n)        w = k / (k + 1/2)       k: tasks that say that p is not 0, or not 1
+        1/m* = w / m + (1-w) max(1/m, 1/n)        w = k / (k + 1/4)       k: tasks that say that p is not 0, or not 1
 
     The last line is ours: of few tasks that came out otherwise than the rest, v is hardly known, and what it says is
     drawn towards episodes of a task being copies (m = n), which is where it starts with none. So one success more
@@ -128,7 +128,7 @@ def effective_episodes(tasks: Sequence[tuple[float, int]], level: float = 0.95) 
     variance = num_tasks / (num_tasks - 1) * sum((total - count * share) ** 2 for total, count in tasks) / episodes**2
     tail = (1 + level) / 2
     each = variance / (share * (1 - share)) * (t_quantile(tail, num_tasks - 1) / NormalDist().inv_cdf(tail)) ** 2
-    weight = telling / (telling + 0.5)
+    weight = telling / (telling + 0.25)
     return 1 / (weight * each + (1 - weight) * max(each, 1 / num_tasks))
 
 
@@ -142,29 +142,49 @@ def _effective_wilson(share: float, episodes: float, level: float) -> Interval:
 
 
 def bootstrap_interval(values_of_task: Values, *, seed: int = 0, draws: int = 2000, level: float = 0.95) -> Interval:
-    """Expanded percentile bootstrap of the mean over tasks, for values of any size; `share_interval` is for shares.
+    """Studentised bootstrap of the mean over tasks, for values of any size; `share_interval` is for shares.
 
-    Tasks are drawn, not episodes (the cluster bootstrap); the mean of a draw is over all its episodes. Percentiles of
-    the draws are those of a wider level, because the draws of n tasks vary by (n-1)/n of what means of n tasks do:
+    Tasks are drawn, not episodes (the cluster bootstrap); the mean of a draw is over all its episodes.
 
-        tail = Phi(-sqrt(n / (n-1)) t_{n-1})        in place of Phi(-z)
+        (m - s q(1 - tail), m - s q(tail))      q: quantiles over the draws of t = (m_draw - m) / s_draw
+        s^2 = n / (n-1) * sum_i (sum_j (y_ij - m))^2 / (sum_i m_i)^2
 
-    The same seed gives the same interval. Of no task it is (nan, nan); of one it is its mean.
-    Source: Efron (1979); Hesterberg (2015), "What teachers should know about the bootstrap", for the expansion.
+    Draws whose tasks are all the same are left out. No end lies beyond the least or the greatest value seen. The same
+    seed gives the same interval. Of no task it is (nan, nan); where all tasks came out alike it is their mean.
+    Source: Efron (1982), "The jackknife, the bootstrap and other resampling plans", 10.9; Hall (1988), "Theoretical
+    comparison of bootstrap confidence intervals", for why: the plain percentiles are too narrow, and blind to skewness.
     """
     tasks = [(sum(values), len(values)) for _, values in sorted(values_of_task.items()) if values]
     if not tasks:
         return NOTHING
+    mean, spread = _mean_and_error(tasks)
     generator = random.Random(seed_of(seed, "bootstrap"))
-    means = []
-    for _ in range(draws):
-        drawn = generator.choices(tasks, k=len(tasks))
-        means.append(sum(total for total, _ in drawn) / sum(count for _, count in drawn))
-    means.sort()
-    num = len(tasks)
-    wide = math.sqrt(num / (num - 1)) * t_quantile((1 + level) / 2, num - 1) if num > 1 else 0.0
-    tail = NormalDist().cdf(-wide)
-    return _quantile(means, tail), _quantile(means, 1 - tail)
+    found = []
+    for _ in range(draws if spread else 0):
+        drawn, error = _mean_and_error(generator.choices(tasks, k=len(tasks)))
+        if error:
+            found.append((drawn - mean) / error)
+    if not found:
+        return mean, mean
+    found.sort()
+    tail = (1 - level) / 2
+    least, most = (pick(pick(values) for values in values_of_task.values() if values) for pick in (min, max))
+    low, high = mean - spread * _quantile(found, 1 - tail), mean - spread * _quantile(found, tail)
+    return max(least, low), min(most, high)
+
+
+def _mean_and_error(tasks: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    """The mean over all episodes, and its standard error over tasks; 0 where they came out alike.
+
+    tasks: (sum of values, number of values) of each.
+    """
+    totals, counts = zip(*tasks, strict=True)
+    episodes = sum(counts)
+    mean = sum(totals) / episodes
+    spread = sum((total - count * mean) ** 2 for total, count in tasks)
+    if len(tasks) < 2 or spread <= 1e-20 * sum(total * total for total in totals):
+        return mean, 0.0
+    return mean, math.sqrt(len(tasks) / (len(tasks) - 1) * spread) / episodes
 
 
 def paired_difference_interval(
