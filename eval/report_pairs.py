@@ -68,7 +68,7 @@ def comparisons(contenders: Sequence[Contender]) -> list[dict[str, Any]]:
 def paired(first: Contender, second: Contender) -> dict[str, Any]:
     """second - first on the tasks of which both have a scored episode; empty where there is none.
 
-    mean, low, high: of success, by the bootstrap over tasks.   score: the same of the score.   gained, lost: tasks on
+    mean, low, high: of success, with its interval over tasks.   score: the same of the score.   gained, lost: tasks on
     which the second does better, worse; kept, never: the same, with and without a success.
     """
     shared = [task for task in sorted(first.outcomes) if task in second.outcomes]
@@ -87,7 +87,7 @@ def paired(first: Contender, second: Contender) -> dict[str, Any]:
         "mean": mean,
         "low": low,
         "high": high,
-        "interval_by": "bootstrap over tasks",
+        "interval_by": "over tasks",
         "score": dict(zip(("mean", "low", "high"), score, strict=True)),
         "gained": gained,
         "lost": lost,
@@ -192,6 +192,6 @@ def pairs_note(rows: Sequence[Mapping[str, Any]]) -> str:
         else ""
     )
     return (
-        "Points of success, the first less the second, paired task by task; 95 % intervals by the bootstrap over "
+        "Points of success, the first less the second, paired task by task; 95 % intervals over "
         f"tasks; p by the {' or the '.join(tests)}. Bold: more than chance does, at 5 %.{corrected}"
     )

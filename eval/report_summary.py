@@ -299,7 +299,7 @@ def planned(record: RunRecord) -> int:
 
 
 def difference_of(before: Episodes, after: Episodes) -> dict[str, Any]:
-    """after - before over the tasks of which both have a scored episode, with its 95 % bootstrap interval over tasks.
+    """after - before over the tasks of which both have a scored episode, with its 95 % interval over tasks.
 
     Empty where they share no task. Episodes of one task are averaged first.
     """
@@ -312,7 +312,7 @@ def difference_of(before: Episodes, after: Episodes) -> dict[str, Any]:
     if not tasks:
         return {}
     mean, low, high = paired_difference_interval(*values)
-    return {"tasks": tasks, "mean": mean, "low": low, "high": high, "interval_by": "bootstrap over tasks"}
+    return {"tasks": tasks, "mean": mean, "low": low, "high": high, "interval_by": "over tasks"}
 
 
 def _difference(before: Episodes, after: Episodes, found: Sequence[Pair]) -> dict[str, Any]:

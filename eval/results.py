@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from agentrl.eval.cells import Cell, decoding_name
-from agentrl.eval.statistics import bootstrap_interval, wilson_interval
+from agentrl.eval.statistics import share_interval
 from agentrl.run_directory import RUN_SCHEMA
 from agentrl.statistics import TOTAL, Tally, tally_by_kind
 from agentrl.types import ENDS, Trajectory
@@ -28,7 +28,7 @@ class EvalResult:
     intervals: Mapping[str, tuple[float, float]]
     """task kind -> 95 % interval of its success, by `interval_by`."""
     interval_by: str
-    """`wilson` where every task was played once; `bootstrap over tasks` where it was played more often."""
+    """`wilson` where every task was played once; `Wilson over tasks` where it was played more often."""
     run_dir: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     """How it was asked: split, episodes, repeats, temperature, seed."""
@@ -97,7 +97,7 @@ def result_of(
     if cell.repeats > 1:
         for kind in by_kind:
             of_kind = [t for t in trajectories if kind in (TOTAL, t.task.kind)]
-            intervals[kind] = interval_over_tasks(of_kind, config.seed)
+            intervals[kind] = interval_over_tasks(of_kind)
     return EvalResult(
         by_kind=by_kind,
         trajectories=tuple(trajectories),
@@ -106,7 +106,7 @@ def result_of(
         policy=cell.model or policy,
         seconds=seconds,
         intervals=intervals,
-        interval_by="wilson" if cell.repeats == 1 else "bootstrap over tasks",
+        interval_by="wilson" if cell.repeats == 1 else "Wilson over tasks",
         settings={
             "env": config.env,
             "tasks": panel[1],
@@ -125,17 +125,10 @@ def result_of(
     )
 
 
-def interval_over_tasks(trajectories: Sequence[Trajectory], seed: int) -> tuple[float, float]:
-    """95 % interval of the success of episodes of which several are of one task.
-
-    The bootstrap over tasks; where every episode came out the same, of which it would make a point, Wilson's interval
-    of as many episodes as there are tasks.
-    """
+def interval_over_tasks(trajectories: Sequence[Trajectory]) -> tuple[float, float]:
+    """95 % interval of the success of episodes of which several are of one task; (0, 1) where none was scored."""
     values: dict[str, list[float]] = {}
     for trajectory in trajectories:
         if ENDS[trajectory.ended].scored:
             values.setdefault(trajectory.task.id, []).append(float(trajectory.outcome.success))
-    outcomes = {value for of_task in values.values() for value in of_task}
-    if len(outcomes) < 2:
-        return wilson_interval(len(values) if outcomes == {1.0} else 0, len(values))
-    return bootstrap_interval(values, seed=seed)
+    return share_interval(values) if values else (0.0, 1.0)

@@ -181,7 +181,7 @@ def test_an_evaluation_prints_a_table_by_kind_and_writes_a_folder(capsys, tmp_pa
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["success", "95", "%", "interval", "episodes", "score", "turns", "invalid", "failures"]
     assert [line.split()[0] for line in lines[1:4]] == ["all", "long", "short"]
-    assert "bootstrap over tasks" in lines[5] and lines[6] == f"written to {out}"
+    assert "Wilson over tasks" in lines[5] and lines[6] == f"written to {out}"
     assert "holds a run already" in told(capsys, *words)
 
 
