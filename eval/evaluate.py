@@ -186,7 +186,11 @@ def evaluate_cells(
             kept = folders.opened(kept, left_out or {})
             progress = Progress(shown, plans, kept)
             hand_over()
-            return asyncio.run(_played(plans, kept, seats, folders, progress))
+            if all(found.result is not None for found in kept):
+                shown.note(f"{folders.path} is finished: nothing is left to play")
+            results = asyncio.run(_played(plans, kept, seats, folders, progress))
+            folders.summarise(results)
+            return results
         finally:
             with suppress(Exception):
                 seats.drop()

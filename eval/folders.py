@@ -17,11 +17,11 @@ from agentrl.eval.played import PLAYED, Key, Played, key_of, read_played, write_
 from agentrl.eval.report import report_line
 from agentrl.eval.results import EvalResult, result_of
 from agentrl.records import read_trajectories, write_trajectories
-from agentrl.run_directory import RunDirectory, read_config, read_json, write_json, write_whole
+from agentrl.run_directory import RUN_SCHEMA, RunDirectory, read_config, read_json, write_json, write_whole
 from agentrl.settings import to_mapping
 from agentrl.types import Trajectory
 
-RESULTS = "results.json"
+RESULTS, SUMMARY = "results.json", "summary.json"
 SPENDING = "spending"
 """What a model behind an API has cost so far; it counts towards its limits when the evaluation goes on."""
 PLAYED_AGAIN = ("world_failure", "policy_failure")
@@ -175,6 +175,12 @@ class Folders:
         report_line(folder.path)
         (folder / PLAYED).unlink(missing_ok=True)
 
+    def summarise(self, results: Sequence[EvalResult]) -> None:
+        """Of several cells: summary.json, and a report of all.   Raises DataError."""
+        if self._written and self._several:
+            write_json(self.path / SUMMARY, {"schema": RUN_SCHEMA, "results": [result.as_dict() for result in results]})
+            report_line(self.path)
+
     def keep(self) -> bool:
         """After an evaluation was cut short: is there something to go on with. If not, what was made is removed."""
         if not self._written or not self._began:
@@ -238,9 +244,13 @@ def check_same(stored: Sequence[Cell], asked: Sequence[Cell], folder: Path) -> N
     before, now = {cell.name: cell for cell in stored}, {cell.name: cell for cell in asked}
     problems = [f"{name} is not asked for any more" for name in before if name not in now]
     problems += [f"{name} is new" for name in now if name not in before]
+    changed: dict[str, list[str]] = {}
     for name in before:
-        if name in now:
-            problems += [f"{name}: {what}" if name else what for what in differences(before[name], now[name])]
+        for what in differences(before[name], now[name]) if name in now else ():
+            changed.setdefault(what, []).append(name)
+    for what, names in changed.items():
+        where = "" if not names[0] else f" in {names[0]}" if len(names) == 1 else f" in {len(names)} cells"
+        problems.append(what + where)
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ConfigError(

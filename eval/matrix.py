@@ -319,6 +319,8 @@ def that_can_be(cells: Sequence[Cell]) -> tuple[list[Cell], dict[str, str]]:
     """
     kept: list[Cell] = []
     left_out: dict[str, str] = {}
+    if len(cells) == 1:
+        return list(cells), left_out
     for cell in cells:
         plan = plan_of(cell)
         why = _why_not(plan)
@@ -329,7 +331,7 @@ def that_can_be(cells: Sequence[Cell]) -> tuple[list[Cell], dict[str, str]]:
             kept.append(cell)
     if not kept:
         name, why = next(iter(left_out.items()))
-        raise ConfigError(f"{name}: {why}" if len(cells) == 1 else f"no cell can be played; {name}: {why}")
+        raise ConfigError(f"no cell can be played; {name}: {why}")
     return kept, left_out
 
 
@@ -351,6 +353,6 @@ def _why_not(plan: Plan) -> str:
             )
     except AgentRLError as error:
         return str(error)
-    except Exception as error:  # a memory or format of one's own
-        return f"{type(error).__name__}: {error}"
+    except Exception:  # of a world, memory or format of one's own, which may not know what to do with such a view
+        return ""
     return ""

@@ -1,8 +1,11 @@
-"""Judge a policy on splits of a world: success by task kind with 95 % intervals, infrastructure failures apart.
+"""Judge policies on splits of worlds: success by task kind with 95 % intervals, infrastructure failures apart.
 
 agentrl eval --env guess --policy random --episodes 100
 agentrl eval --env alfworld --policy tiny --split valid_seen,valid_unseen --both
 agentrl eval --env alfworld --policy runs/alfworld-epo-0 --repeats 4 --out runs/judged
+agentrl eval --env guess --env chain --policy expert,random --memory full,window --episodes 20 --out runs/compared
+agentrl eval --matrix evaluation.yaml --out runs/compared
+agentrl eval --resume runs/compared
 agentrl eval --env guess --policy api:NAME --base-url http://127.0.0.1:8000/v1 --out runs/judged
 agentrl eval --env guess --policy api:NAME --base-url http://127.0.0.1:8000/v1 --replay runs/judged
 """
@@ -20,39 +23,61 @@ from agentrl.cli.parser import (
     whole_number,
     write,
 )
+from agentrl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from agentrl.config import RunConfig
 
 SETTING_FLAGS = ("env", "memory", "format", "reward", "seed", "threads")
 
+_POLICY_HELP = "random, expert, human, a model's folder, run or hub id, or api:NAME"
+_IN_THE_FILE = (
+    *("policy", "base_url", "env", "memory", "format", "split", "both", "greedy", "temperature", "replay", "reward"),
+    *("config", "data", "data_less", "unsafe_local_exec"),
+)
+"""Flags that say what a matrix file says."""
+_OF_A_RUN = (*_IN_THE_FILE, "matrix", "episodes", "repeats", "seed", "threads")
+"""Flags that say what an evaluation is; with --resume it has to be the same."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_policy(parser)
+    parser.add_argument(
+        "--policy", action="append", default=[], help=f"{_POLICY_HELP}; several as A,B, or given again; default random"
+    )
+    _add_sampling(parser)
     parser.add_argument(
         "--split", default="", help="one, or several as A,B; default: the world's split of what was never seen"
     )
     parser.add_argument("--both", action="store_true", help="sampled, then greedy")
-    parser.add_argument("--episodes", type=whole_number(), default=0, help="tasks, spread over the split; 0: all")
-    parser.add_argument("--repeats", type=whole_number(1), default=1, help="episodes of each task")
-    parser.add_argument("--out", default="", metavar="FOLDER", help="write trajectories and results.json here")
+    parser.add_argument("--episodes", type=whole_number(), help="tasks, spread over the split; default 0: all")
+    parser.add_argument("--repeats", type=whole_number(1), help="episodes of each task; default 1")
+    parser.add_argument(
+        "--matrix", default="", metavar="FILE", help="models, worlds, memories and formats (docs/evaluation.md)"
+    )
+    parser.add_argument("--out", default="", metavar="FOLDER", help="write trajectories, results and reports here")
+    parser.add_argument(
+        "--resume", default="", metavar="FOLDER", help="go on with an evaluation; nothing finished is played again"
+    )
     parser.add_argument(
         "--replay", default="", metavar="FOLDER", help="take the replies of api:NAME from this evaluation's record"
     )
     parser.add_argument("--quiet", action="store_true", help="show the table alone")
-    parser.add_argument("--dry-run", action="store_true", help="show the configuration, check it, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show and check what would be played, and what it may cost, and stop"
+    )
     add_reward(parser)
-    add_settings(parser, training=False)
+    add_settings(parser, training=False, several=True)
 
 
 def add_policy(parser: argparse.ArgumentParser, default: str = "random") -> None:
     """The arguments that say who plays and how its replies are sampled."""
-    parser.add_argument(
-        "--policy", default=default, help="random, expert, human, a model's folder, run or hub id, or api:NAME"
-    )
+    parser.add_argument("--policy", default=default, help=_POLICY_HELP)
+    _add_sampling(parser)
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-url", default="", metavar="URL", help="of the server for api:NAME")
     sampling = parser.add_mutually_exclusive_group()
     sampling.add_argument("--greedy", action="store_true", help="the likeliest token each time")
@@ -74,36 +99,97 @@ def configuration(args: argparse.Namespace) -> "tuple[RunConfig, str]":
 
 def run(args: argparse.Namespace) -> int:
     """Play, print the table.   Raises AgentRLError for what a user can put right."""
-    from agentrl.api import evaluate_several
+    from agentrl.api import evaluate_cells, resume_evaluation
     from agentrl.display import Display, Silent
 
-    config, policy = configuration(args)
-    warn_of_programs(config)
-    if args.dry_run:
-        show_dry_run(config, args)
-        return 0
-    results = evaluate_several(
-        config,
-        policy=policy,
-        display=Silent() if args.quiet or not sys.stdout.isatty() else Display(),
-        splits=splits_of(args),
-        decodings=(False, True) if args.both else (args.greedy,),
-        episodes=args.episodes,
-        repeats=args.repeats,
-        out=args.out,
-        base_url=args.base_url,
-    )
-    for result in results:
-        for line in table(result):
-            write(line)
-        if len(results) > 1:
-            write("")
-    if len(results) > 1:
-        for line in side_by_side(results):
-            write(line)
+    # a table that is piped on has standard output to itself
+    display = Silent() if args.quiet else Display(sys.stdout if sys.stdout.isatty() else sys.stderr)
+    if args.resume:
         if args.out:
-            write(f"written to {write_summary(args.out, results)}")
+            raise ConfigError("--resume names the folder already; leave --out away")
+        if args.dry_run:
+            return _dry_run_of_rest(args)
+        if not _given(args, _OF_A_RUN):
+            from agentrl.api import set_layer
+
+            results = resume_evaluation(args.resume, display=display, changes=set_layer(args.sets))
+            _show(results, args.resume)
+            return 0
+    cells, left_out, out = _cells(args)
+    for config in {id(cell.config): cell.config for cell in cells}.values():
+        warn_of_programs(config)
+    for name, why in left_out.items():
+        write(f"left out: {name}: {why}")
+    if args.dry_run:
+        _dry_run(args, cells)
+        return 0
+    results = evaluate_cells(
+        cells, display=display, out=args.resume or out, left_out=left_out, resume=bool(args.resume)
+    )
+    _show(results, args.resume or out)
     return 0
+
+
+def _given(args: argparse.Namespace, names: "Sequence[str]") -> list[str]:
+    return [name for name in names if getattr(args, name) not in (None, False, "", [])]
+
+
+def _cells(args: argparse.Namespace) -> "tuple[list[Any], dict[str, str], str]":
+    """The cells that a command line asks for, those that cannot be, and the folder.   Raises AgentRLError."""
+    from agentrl.registry import load
+
+    if args.matrix:
+        return _cells_of_file(args)
+    make, reward_of = load("evaluation", "agentrl.eval.cells:Cell"), load("reward", "agentrl.own_reward:reward_of")
+    words = {name: _several(getattr(args, name)) for name in ("policy", "memory", "format")}
+    cells = []
+    for policy in words["policy"] or ["random"]:
+        for env in args.env or [None]:
+            for memory in words["memory"] or [None]:
+                for form in words["format"] or [None]:
+                    told = {**vars(args), "policy": policy, "env": env, "memory": memory, "format": form}
+                    config, word = configuration(argparse.Namespace(**told))
+                    cells += [
+                        make(
+                            config=config,
+                            policy=word,
+                            base_url=args.base_url,
+                            split=split,
+                            greedy=greedy,
+                            episodes=args.episodes or 0,
+                            repeats=args.repeats or 1,
+                            reward=reward_of(config),
+                        )
+                        for split in splits_of(args)
+                        for greedy in ((False, True) if args.both else (args.greedy,))
+                    ]
+    kept, left_out = load("evaluation", "agentrl.eval.matrix:that_can_be")(cells)
+    return kept, left_out, args.out
+
+
+def _cells_of_file(args: argparse.Namespace) -> "tuple[list[Any], dict[str, str], str]":
+    from dataclasses import replace
+
+    from agentrl.api import flag_layer, set_layer
+    from agentrl.registry import load
+
+    clash = _given(args, _IN_THE_FILE)
+    if clash:
+        raise ConfigError(f"--{clash[0].replace('_', '-')} stands in the file of --matrix; say it there")
+    matrix = load("evaluation", "agentrl.eval.matrix:read_matrix_file")(args.matrix)
+    counts = {name: getattr(args, name) for name in ("episodes", "repeats") if getattr(args, name) is not None}
+    if counts:
+        worlds = tuple(replace(world, **dict.fromkeys(counts)) for world in matrix.worlds)
+        matrix = replace(matrix, worlds=worlds, **counts)
+    over = [set_layer(args.sets), flag_layer({"seed": args.seed, "threads": args.threads})]
+    cells = load("evaluation", "agentrl.eval.matrix:cells_of")(matrix, over)
+    kept, left_out = load("evaluation", "agentrl.eval.matrix:that_can_be")(cells)
+    return kept, left_out, args.out or matrix.out
+
+
+def _several(words: "Sequence[str] | None") -> list[str]:
+    """A flag that was given again, or with a list: every word once."""
+    return list(dict.fromkeys(word.strip() for given in words or [] for word in given.split(",") if word.strip()))
 
 
 def splits_of(args: argparse.Namespace) -> tuple[str, ...]:
@@ -111,114 +197,48 @@ def splits_of(args: argparse.Namespace) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in args.split.split(",")))
 
 
-def side_by_side(results: "Sequence[Any]") -> list[str]:
-    """A line a task kind, a column a result: success in percent, its 95 % interval, and the episodes."""
-    kinds = list(dict.fromkeys(kind for result in results for kind in result.by_kind))
-    head = ("success, %", *(f"{result.split} {result.decoding}" for result in results))
-    rows = [head, *((kind, *(_share(result, kind) for result in results)) for kind in kinds)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def _show(results: "Sequence[Any]", out: str) -> None:
+    """The table of one result; of several, those of their cells, or a line a cell where they differ in more."""
+    from agentrl.cli.eval_tables import cells_table, side_by_side, table
+
+    alike = len({(result.policy, result.env, result.memory, result.format) for result in results}) == 1
+    if alike:
+        for result in results:
+            for line in table(result):
+                write(line)
+            if len(results) > 1:
+                write("")
+    if len(results) > 1:
+        for line in side_by_side(results) if alike else cells_table(results):
+            write(line)
+        if out:
+            write(f"written to {out}/summary.json")
 
 
-def _share(result: Any, kind: str) -> str:
-    counts = result.by_kind.get(kind)
-    if counts is None or not counts.episodes:
-        return "-"
-    low, high = result.intervals[kind]
-    return f"{100 * counts.success:.1f} [{100 * low:.1f}, {100 * high:.1f}] of {counts.episodes}"
-
-
-def write_summary(out: str, results: "Sequence[Any]") -> "Path":
-    """All results in one file of the folder that holds theirs; its path."""
-    from pathlib import Path
-
-    from agentrl.run_directory import write_json
-
-    file = Path(out) / "summary.json"
-    write_json(file, {"results": [result.as_dict() for result in results], "table": side_by_side(results)})
-    return file
-
-
-def show_dry_run(config: "RunConfig", args: argparse.Namespace) -> None:
+def _dry_run(args: argparse.Namespace, cells: "Sequence[Any]") -> None:
     """What would be played, without loading a model.   Raises AgentRLError for what could not be."""
     import yaml
 
-    from agentrl.composition import build
+    from agentrl.cli.eval_tables import estimate_lines
     from agentrl.registry import load
     from agentrl.settings import to_mapping
 
-    build("memory", config.memory, config.memory_settings)
-    build("format", config.format, config.format_settings)
-    panel = load("evaluation", "agentrl.eval.evaluate:panel_of")
-    panels = [panel(config, load("env", config.env), split, args.episodes) for split in splits_of(args)]
-    unused = ("algo", "parts", "settings", "curriculum", "curriculum_settings", "trainer", "validation")
-    shown = {name: value for name, value in to_mapping(config).items() if name not in unused}
-    write(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
-    write("")
-    for split, tasks, _ in panels:
-        how = "sampled and greedy" if args.both else "greedy" if args.greedy else "sampled"
-        write(f"# {args.policy} on {len(tasks)} tasks of {split}, {args.repeats} a task, {how}")
+    plans = load("evaluation", "agentrl.eval.evaluate:plans_of")(cells)
+    if len({id(cell.config) for cell in cells}) == 1:
+        unused = ("algo", "parts", "settings", "curriculum", "curriculum_settings", "trainer", "validation")
+        shown = {name: value for name, value in to_mapping(cells[0].config).items() if name not in unused}
+        write(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
+        write("")
+    estimate = load("evaluation", "agentrl.eval.estimate:estimate")
+    for line in estimate_lines([estimate(plan) for plan in plans]):
+        write(line)
 
 
-def table(result: Any) -> list[str]:
-    """A line a task kind, all episodes first, and what is to be said under them."""
-    from agentrl.display import tally_cells
+def _dry_run_of_rest(args: argparse.Namespace) -> int:
+    """What is left of an evaluation that was cut short, and what it will cost by what was played."""
+    from agentrl.cli.eval_tables import rest_lines
+    from agentrl.registry import load
 
-    head = ("", "success", "95 % interval", "episodes", "score", "turns", "invalid", "failures")
-    rows = [head]
-    for kind, counts in result.by_kind.items():
-        share, _, episodes = tally_cells(counts)
-        values = counts.as_dict()
-        low, high = result.intervals[kind]
-        interval = f"{100 * low:.1f}-{100 * high:.1f} %" if counts.episodes else ""
-        rows.append(
-            (
-                kind,
-                share,
-                interval,
-                episodes,
-                *(f"{values[name]:.{digits}f}" if values[name] is not None else "-" for name, digits in _MEANS),
-                f"{100 * values['invalid_rate']:.1f} %" if values["invalid_rate"] is not None else "-",
-                str(counts.failures),
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
-        ).rstrip()
-        for row in rows
-    ]
-    by = "Wilson's" if result.interval_by == "wilson" else result.interval_by
-    lines += [
-        "",
-        f"{result.policy} on {result.split}, {result.decoding}, panel {result.panel[:16]} from"
-        f" {result.trajectories[0].task.id} on, {result.seconds:.1f} s; intervals: {by}",
-    ]
-    if result.all.failures:
-        lines.append(
-            f"{result.all.failures} episodes ended by an infrastructure failure and are in no mean; first: "
-            + next(str(t.failure) for t in result.trajectories if t.failure)
-        )
-    if result.usage is not None:
-        lines.append(usage_line(result.usage))
-    if result.run_dir is not None:
-        lines.append(f"written to {result.run_dir}")
-    return lines
-
-
-def usage_line(usage: "Mapping[str, Any]") -> str:
-    """Tokens and cost of a model behind an API; an unknown price is said to be unknown."""
-    tokens, policy = usage["episodes"]["tokens"], usage["policy"]
-    line = (
-        f"{tokens['input']:,} input tokens ({tokens['cached']:,} cached), {tokens['output']:,} output tokens"
-        f" ({tokens['reasoning']:,} reasoning)"
-    )
-    if policy["cost"] is None:
-        return f"{line}; cost unknown: the price of this model is not in the file of prices (api.prices)"
-    cost = "of unknown cost" if usage["episodes"]["cost"] is None else f"{usage['episodes']['cost']:.4f}"
-    spent = "nothing: replayed" if policy["replayed"] else f"{policy['cost']:.4f} with calls that gave no reply"
-    return f"{line}; {cost} {policy['currency']} by prices of {policy['prices_of']}; spent: {spent}"
-
-
-_MEANS = (("score", 3), ("turns", 1))
+    for line in rest_lines(load("evaluation", "agentrl.eval.estimate:rests")(args.resume)):
+        write(line)
+    return 0

@@ -56,16 +56,24 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
 
-def add_settings(parser: argparse.ArgumentParser, *, training: bool) -> None:
-    """The flags that stand for settings, `--config` and `--set`."""
+def add_settings(parser: argparse.ArgumentParser, *, training: bool, several: bool = False) -> None:
+    """The flags that stand for settings, `--config` and `--set`.
+
+    several: world, memory and format may be given again; memories and formats also as A,B.
+    """
+    how: dict[str, Any] = {"action": "append"} if several else {}
+    again = "; may be given again" if several else ""
     group = parser.add_argument_group("settings", "default < the model's own < --config < --set < flag")
     group.add_argument(
         "--env",
         metavar="NAME",
-        help="the world (agentrl list envs), module:attribute, or several and their weights: alfworld:3,rlvr:1",
+        help="the world (agentrl list envs), module:attribute, or a mixture with weights: alfworld:3,rlvr:1" + again,
+        **how,
     )
-    group.add_argument("--memory", metavar="NAME", help="what the agent sees of earlier turns")
-    group.add_argument("--format", metavar="NAME", help="how a view becomes messages and a reply an action")
+    group.add_argument("--memory", metavar="NAME", help="what the agent sees of earlier turns" + again, **how)
+    group.add_argument(
+        "--format", metavar="NAME", help="how a view becomes messages and a reply an action" + again, **how
+    )
     group.add_argument("--seed", type=whole_number(), help="everything random follows from it")
     group.add_argument("--threads", type=whole_number(), help="CPU threads of the model; 0: one a core")
     group.add_argument(

@@ -66,4 +66,5 @@ def test_what_cannot_be_is_refused_before_anything_is_played(tmp_path):
 def test_a_dry_run_names_every_panel(capsys):
     assert main(["eval", "--env", "guess", "--split", "train,valid", "--both", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "tasks of train, 1 a task, sampled and greedy" in out and "tasks of valid" in out
+    assert "1000 tasks of train, 1 a task, sampled" in out and "100 tasks of valid, 1 a task, greedy" in out
+    assert out.endswith("2200 episodes in all\n")
