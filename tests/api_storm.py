@@ -30,6 +30,8 @@ class Misbehaving:
     storm_every: int = 400
     """Of so many calls the last quarter meets nothing but 429."""
     faults: tuple[str, ...] = FAULTS
+    most_hangs: int = 40
+    """Later ones are lost connections: a hang holds one of the few places that a storm leaves until its deadline."""
     paid: Counter[str] = field(default_factory=Counter)
     """Request -> whole replies that were sent, for which a host would ask money."""
     owed: float = 0.0
@@ -60,6 +62,8 @@ class Misbehaving:
         return status, answer | {"usage": usage}
 
     def _bad(self, fault: str, body: dict[str, Any], headers: dict[str, str]) -> tuple[int, dict[str, Any]] | Answer:
+        if fault == "hang" and self.bad["hang"] >= self.most_hangs:
+            fault = "lost"
         self.bad[fault] += 1
         if fault in ("500", "503"):
             return error(int(fault), f"failed with {headers.get('authorization')}")
