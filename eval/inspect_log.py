@@ -32,8 +32,10 @@ from typing import Any
 
 from agentrl.errors import ConfigError, DataError
 from agentrl.eval.report_data import RunRecord, lookup, read_run
+from agentrl.eval.statistics import share_interval
+from agentrl.records import read_trajectories
 from agentrl.run_directory import write_whole
-from agentrl.statistics import tally
+from agentrl.statistics import Tally, tally
 from agentrl.types import ENDS, Completion, Observation, Trajectory, Turn
 
 LOG_VERSION = 2
@@ -42,6 +44,7 @@ FORMS = (".json", ".eval")
 _CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 _LIMITS = {"turn_limit": "turn", "token_limit": "token", "context_limit": "context"}
 _SETTINGS = {"turn_limit": "max_turns", "token_limit": "max_episode_tokens", "context_limit": "max_context"}
+_ASKED = "(A synthesis of the turns so far is asked for.)"
 _SCORES = ("success", "score", "reward")
 
 
@@ -64,14 +67,15 @@ def inspect_log(record: RunRecord) -> dict[str, Any]:
     step = max(record.judged, default=None)
     if step is None:
         raise DataError(f"{record.path} holds no judged episodes: an evaluation has them, or a run with validation")
-    episodes = list(record.judged[step].values())
+    file = record.files.get(step)  # read again, with the images; an evaluation that goes on has none yet
+    episodes = read_trajectories(record.path / file) if file else list(record.judged[step].values())
     model = str(record.results.get("policy") or episodes[0].policy or record.setting("model.name") or "unknown")
     key = _hash(f"{record.path.resolve()} {step} {_started(record)}")
     samples = _samples(record, episodes, model, key)
-    scores = [_measured(name, episodes, samples) for name in _SCORES]
+    scores = [_measured(name, tally(episodes), samples) for name in _SCORES]
     return {
         "version": LOG_VERSION,
-        "status": "success",
+        "status": "success" if record.results or record.validations else "started",
         "eval": _spec(record, samples, model, key, step),
         "plan": {"name": "agentrl", "steps": [], "config": {}},
         "results": {
@@ -120,7 +124,7 @@ def _spec(record: RunRecord, samples: Sequence[Mapping[str, Any]], model: str, k
         "config": {
             "epochs": max(sample["epoch"] for sample in samples),
             "epochs_reducer": ["mean"],
-            **_known({"message_limit": None, "turn_limit": rollout.get("max_turns") or None}),
+            **_known({"turn_limit": rollout.get("max_turns") or None}),
         },
         "scorers": [{"name": name} for name in _SCORES],
         "packages": {name: str(versions[name]) for name in ("agentrl",) if name in versions},
@@ -188,13 +192,14 @@ def _messages(trajectory: Trajectory, model: str) -> list[dict[str, Any]]:
     """The episode as a chat: what was seen, what was replied, and the final observation."""
     messages: list[dict[str, Any]] = []
     call: dict[str, Any] | None = None
-    shown: Observation | None = None
+    shown = False
     for turn, usage in zip(trajectory.turns, _usages(trajectory), strict=True):
-        if turn.observation is not shown and (turn.kind == "act" or not messages):
+        if not shown:
             messages += _seen(turn.observation, call)
-            shown, call = turn.observation, None
-        elif turn.kind == "summarise":
-            messages += [{"role": "user", "content": "(a synthesis of the turns so far is asked for)"}]
+            call = None
+        shown = turn.kind == "summarise"  # it takes no action: the next turn answers the same observation
+        if shown:
+            messages.append({"role": "user", "content": _ASKED})
         reply = _reply(turn, usage, model)
         messages.append(reply)
         call = (reply.get("tool_calls") or [None])[-1]
@@ -204,7 +209,7 @@ def _messages(trajectory: Trajectory, model: str) -> list[dict[str, Any]]:
 
 
 def _seen(observation: Observation, call: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """An observation as messages: those that stand before it, and its own, which answers a tool call if there is one."""
+    """An observation as messages: those that stand before it, and its own, which answers the tool call before it."""
     earlier = [
         {"role": role if role in ("system", "user", "assistant") else "user", "content": _clean(text)}
         for role, text in observation.earlier
@@ -300,13 +305,14 @@ def _sum(usages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return dict(total) | ({} if None in costs or not costs else {"total_cost": sum(c for c in costs if c is not None)})
 
 
-def _measured(name: str, episodes: Sequence[Trajectory], samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean of a score over the episodes that have one; of success its interval too."""
+def _measured(name: str, counts: Tally, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of a score over the episodes that have one; of success its 95 % interval too."""
     values = _values(name, samples)
-    counts = tally(episodes)
     metrics = {"mean": fmean(values)} if values else {}
     if name == "success" and values:
-        metrics |= dict(zip(("wilson_low", "wilson_high"), counts.interval, strict=True))
+        of_task = _by_task(name, samples)
+        ends = share_interval(of_task) if len(values) > len(of_task) else counts.interval
+        metrics |= dict(zip(("low_95", "high_95"), ends, strict=True))
     return {
         "name": name,
         "scorer": name,
@@ -322,12 +328,19 @@ def _values(name: str, samples: Iterable[Mapping[str, Any]]) -> list[float]:
     return [value for value in values if not isinstance(value, str)]
 
 
-def _reduction(name: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean of a score over the epochs of each sample."""
+def _by_task(name: str, samples: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Sample id -> the values of a score; without samples that have none."""
     of_task: dict[str, list[float]] = {}
     for sample in samples:
-        of_task.setdefault(sample["id"], []).extend(_values(name, [sample]))
-    means = [{"value": fmean(values), "history": [], "sample_id": task} for task, values in of_task.items() if values]
+        if values := _values(name, [sample]):
+            of_task.setdefault(sample["id"], []).extend(values)
+    return of_task
+
+
+def _reduction(name: str, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of a score over the epochs of each sample."""
+    values_of = _by_task(name, samples)
+    means = [{"value": fmean(values), "history": [], "sample_id": task} for task, values in values_of.items()]
     return {"scorer": name, "reducer": "mean", "samples": means}
 
 
