@@ -484,7 +484,10 @@ def blocking(function: Callable[[], T]) -> T:
 
 
 def policy_layer(policy: Any) -> dict[str, Any]:
-    """The layer that a policy's word adds to the others: a model's name is the setting `model.name`."""
-    if isinstance(policy, (str, os.PathLike)) and is_model(os.fspath(policy)):
+    """The layer that a policy's word adds to the others: a model's name is the setting `model.name`.
+
+    That of a model behind an API too: what the packaged models say of their lengths and format is not for it.
+    """
+    if isinstance(policy, (str, os.PathLike)) and (is_model(os.fspath(policy)) or str(policy).startswith("api:")):
         return {"model": {"name": os.fspath(policy)}}
     return {}

@@ -13,7 +13,7 @@ from agentrl.config import RunConfig
 from agentrl.display import Display, Silent
 from agentrl.errors import ConfigError, nearest
 from agentrl.eval.cells import Cell, named
-from agentrl.eval.folders import Folders, Kept, stored_cells
+from agentrl.eval.folders import Folders, Kept, refuse_own, stored_cells
 from agentrl.eval.played import Key, in_order, key_of
 from agentrl.eval.progress import Progress
 from agentrl.eval.results import EvalResult, result_of
@@ -219,8 +219,9 @@ def resume_evaluation(
     reward: configuration -> the reward function that it names.
     Raises RunDirectoryError where there is none, ConfigError for other changes, with what differs.
     """
-    cells = []
-    for cell in stored_cells(out):
+    cells, stored = [], stored_cells(out)
+    refuse_own(stored, out)
+    for cell in stored:
         config = from_mapping(RunConfig, merge(to_mapping(cell.config), changes or {}))
         cells.append(replace(cell, config=config, reward=reward(config) if reward is not None else None))
     return evaluate_cells(cells, display=display, out=out, resume=True)

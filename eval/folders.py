@@ -257,16 +257,16 @@ def check_same(stored: Sequence[Cell], asked: Sequence[Cell], folder: Path) -> N
             f"{folder} was begun as something else: {'; '.join(problems[:3])}{more} (name another folder, or go on "
             "with what it is by --resume alone)"
         )
-    own = sorted({what for cell in asked for what in cell.own if not _given(cell, what)})
+
+
+def refuse_own(cells: Sequence[Cell], folder: str | os.PathLike[str]) -> None:
+    """Raises ConfigError for stored cells with objects of one's own, which no file can hold."""
+    own = sorted({what for cell in cells for what in cell.own})
     if own:
         raise ConfigError(
             f"{folder} was begun in Python with a {' and a '.join(own)} of one's own; go on there, with "
             "agentrl.evaluate(..., resume=True)"
         )
-
-
-def _given(cell: Cell, what: str) -> bool:
-    return getattr(cell, what) is not None
 
 
 def write_config(run: RunDirectory, config: RunConfig) -> None:

@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     for config in {id(cell.config): cell.config for cell in cells}.values():
         warn_of_programs(config)
     for name, why in left_out.items():
-        write(f"left out: {name}: {why}")
+        sys.stderr.write(f"left out: {name}: {why}\n")
     if args.dry_run:
         _dry_run(args, cells)
         return 0

@@ -78,9 +78,13 @@ def _bound(found: Any) -> str:
     tokens = f"{found.input_tokens:,} input and {found.output_tokens:,} output tokens"
     seconds = f"; its limits a minute alone take {duration(found.seconds)}" if found.seconds else ""
     return (
-        f"at most about {found.calls:,} calls, {tokens}, {_money(found)}, if every episode takes {found.turns} turns "
+        f"at most about {found.calls:,} calls, {tokens}, {_money(found)}, if every episode takes {_turns(found.turns)} "
         f"and every reply its {found.cell.config.rollout.max_new_tokens} tokens{seconds}"
     )
+
+
+def _turns(number: int) -> str:
+    return f"{number} turn" if number == 1 else f"{number} turns"
 
 
 def _money(found: Any) -> str:

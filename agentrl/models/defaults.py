@@ -36,7 +36,7 @@ def model_folder(name: str, env: str = "") -> Path | None:
         return folder if folder.is_dir() else None
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
-    if Path(name).is_absolute() or name.startswith((".", "~")):
+    if Path(name).is_absolute() or name.startswith((".", "~", "api:")):
         return None
     return _cached(name)
 
