@@ -282,13 +282,15 @@ def resume_evaluation(
     *,
     display: "Display | None" = None,
     changes: Mapping[str, Any] | None = None,
+    base_url: str = "",
 ) -> list[Any]:
     """Go on with the evaluation in a folder, whether of one cell or of several; an `EvalResult` for each.
 
     changes: a layer of settings, as {"api": {"max_cost": 5}}, that do not change what is measured.
+    base_url: of the server, where it has moved.
     """
     run = load("evaluation", _RESUME_EVALUATION)
-    return blocking(lambda: run(out, display=display, changes=changes, reward=reward_of))
+    return blocking(lambda: run(out, display=display, changes=changes, reward=reward_of, base_url=base_url))
 
 
 def python_config(

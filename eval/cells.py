@@ -172,11 +172,14 @@ def cell_of(asked: Mapping[str, Any], config: RunConfig) -> Cell:
 
 
 def differences(before: Cell, now: Cell) -> list[str]:
-    """What is asked for otherwise, as `rollout.max_turns 30, now 50`; what `MAY_CHANGE` is left out."""
+    """What is asked for otherwise, as `rollout.max_turns 30, now 50`.
+
+    What `MAY_CHANGE` is left out, and where the server is.
+    """
     told = [
         (name, value, now.asked().get(name))
         for name, value in before.asked().items()
-        if name not in ("name", "own", "policy") or (name == "policy" and value is not None)
+        if name not in ("name", "own", "base_url", "policy") or (name == "policy" and value is not None)
     ]
     was, is_now = _flat(to_mapping(before.config)), _flat(to_mapping(now.config))
     told += [(name, was.get(name), is_now.get(name)) for name in sorted({*was, *is_now} - MAY_CHANGE)]

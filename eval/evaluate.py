@@ -212,18 +212,22 @@ def resume_evaluation(
     display: Display | None = None,
     changes: Mapping[str, Any] | None = None,
     reward: Callable[[RunConfig], Any] | None = None,
+    base_url: str = "",
 ) -> list[EvalResult]:
     """Go on with the evaluation in a folder; of one that is finished the results.
 
     changes: a layer of settings that bear on how fast, how far and for how much it goes (`cells.MAY_CHANGE`).
-    reward: configuration -> the reward function that it names.
+    reward: configuration -> the reward function that it names.   base_url: of the server, where it has moved.
     Raises RunDirectoryError where there is none, ConfigError for other changes, with what differs.
     """
     cells, stored = [], stored_cells(out)
     refuse_own(stored, out)
+    if base_url and len({cell.base_url for cell in stored}) > 1:
+        raise ConfigError("the models of this evaluation have several servers; --base-url cannot stand for all")
     for cell in stored:
         config = from_mapping(RunConfig, merge(to_mapping(cell.config), changes or {}))
-        cells.append(replace(cell, config=config, reward=reward(config) if reward is not None else None))
+        own = reward(config) if reward is not None else None
+        cells.append(replace(cell, config=config, reward=own, base_url=base_url or cell.base_url))
     return evaluate_cells(cells, display=display, out=out, resume=True)
 
 

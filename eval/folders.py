@@ -100,6 +100,7 @@ class Folders:
         run = RunDirectory.open(path, command=sys.argv)
         self._open.append(run)
         write_config(run, cell.config)
+        run.update_meta(evaluation={"base_url": cell.base_url})
         read = read_played(path, repair=True)
         kept = {key: episode for key, episode in read.episodes.items() if episode.ended not in PLAYED_AGAIN}
         return Kept(run, kept, read.seconds, len(read.episodes) - len(kept), read.damaged)
@@ -235,8 +236,12 @@ def _trains(folder: Path) -> bool:
 
 
 def _with_own_config(folder: Path, cell: Cell) -> Cell:
-    file = folder / cell.name / "config.yaml"
-    return replace(cell, config=read_config(file)) if file.exists() else cell
+    own = folder / cell.name
+    if not (own / "config.yaml").exists():
+        return cell
+    asked = read_json(own / "meta.json").get("evaluation") or {}
+    config = read_config(own / "config.yaml")
+    return replace(cell, config=config, base_url=str(asked.get("base_url", cell.base_url)))
 
 
 def check_same(stored: Sequence[Cell], asked: Sequence[Cell], folder: Path) -> None:

@@ -38,7 +38,7 @@ _IN_THE_FILE = (
     *("config", "data", "data_less", "unsafe_local_exec"),
 )
 """Flags that say what a matrix file says."""
-_OF_A_RUN = (*_IN_THE_FILE, "matrix", "episodes", "repeats", "seed", "threads")
+_OF_A_RUN = (*(name for name in _IN_THE_FILE if name != "base_url"), "matrix", "episodes", "repeats", "seed", "threads")
 """Flags that say what an evaluation is; with --resume it has to be the same."""
 
 
@@ -112,7 +112,9 @@ def run(args: argparse.Namespace) -> int:
         if not _given(args, _OF_A_RUN):
             from agentrl.api import set_layer
 
-            results = resume_evaluation(args.resume, display=display, changes=set_layer(args.sets))
+            results = resume_evaluation(
+                args.resume, display=display, changes=set_layer(args.sets), base_url=args.base_url
+            )
             _show(results, args.resume)
             return 0
     cells, left_out, out = _cells(args)
