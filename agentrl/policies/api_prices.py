@@ -22,7 +22,7 @@ class Price:
     """Of prompt tokens that the server had in its cache; the price of input where the file names none."""
     currency: str
     date: str
-    """Of the file: when the prices were looked up."""
+    """When it was looked up: `seen` of the model, else the `date` of the file."""
 
     def of(self, usage: Usage) -> float:
         """cost = ((input - cached) * price of input + cached * price of cached + output * price of output) / 10^6"""
@@ -49,7 +49,7 @@ def price_of(model: str, path: str = "") -> Price | None:
         ) from None
     if not all(0 <= number < float("inf") for number in numbers.values()):
         raise DataError(f"{shown}: a price of {model!r} is negative or no number")
-    return Price(**numbers, currency=str(table["currency"]), date=str(table["date"]))
+    return Price(**numbers, currency=str(table["currency"]), date=str(found.get("seen") or table["date"]))
 
 
 def check_money_limit(model: str, max_cost: float, price: Price | None) -> None:

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import math
 import random
+from importlib import resources
 
 import pytest
+import yaml
 
 from agentrl.config import APIConfig
 from agentrl.errors import ConfigError, DataError, PolicyFailure
@@ -32,15 +34,20 @@ def test_cost_counts_fresh_cached_and_output_tokens():
     assert PRICE.of(Usage(100, 7, 40)) == pytest.approx(150e-6)
 
 
-def test_the_packaged_prices_have_a_date_a_currency_and_sources():
-    price = price_of("gpt-4o-mini")
-    assert price is not None and price.currency == "USD" and price.date == "2025-10-01"
-    assert (price.input, price.cached, price.output) == (0.15, 0.075, 0.60)
+def test_every_packaged_price_says_when_and_where_it_was_seen():
+    table = yaml.safe_load((resources.files("agentrl.policies") / "prices.yaml").read_text())
+    assert table["models"] and table["currency"] == "USD"
+    for name, told in table["models"].items():
+        price = price_of(name)
+        assert price is not None and price.date == str(told["seen"]) and price.date <= str(table["date"])
+        assert table["sources"][told["source"]].startswith("https://")
+        assert 0 < price.cached <= price.input <= price.output
 
 
 def test_a_price_that_is_not_there_is_unknown_and_not_0(prices):
     assert price_of("no-such-model") is None and price_of("gpt-4o-mini", prices) is None
-    assert price_of("claude-haiku-4-5").cached == 1.0, "without a price of cached tokens they cost as much as any"
+    haiku = price_of("claude-haiku-4-5-20251001")
+    assert haiku.cached == haiku.input, "without a price of cached tokens they cost as much as any"
 
 
 @pytest.mark.parametrize(
