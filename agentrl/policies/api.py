@@ -10,7 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -351,7 +351,7 @@ class APIPolicy:
         try:
             reply = json_of(answer)
             usage = usage_of(reply)
-            return _Tried(completion_of(reply), answer, usage)
+            return _Tried(completion_of(reply, usage), answer, usage)
         except Unread as error:
             return _Tried(None, answer, usage, f"the server gave {error}", "unread", again=not error.final)
 
@@ -363,7 +363,7 @@ class APIPolicy:
         else:
             counts.replies += 1
         if usage is not None:
-            counts.tokens.update(asdict(usage))
+            counts.tokens.update(usage.as_dict())
         if self._record is None:
             return
         line: dict[str, Any] = {"hash": call.hash, "episode": call.episode, "try": call.tries, "time": started}
@@ -371,7 +371,7 @@ class APIPolicy:
         line |= {"seconds": time.time() - started, "body": call.body}
         if tried.answer is not None:
             line |= {"status": tried.answer.status, **response_of(tried.answer.data)}
-        line |= {"usage": asdict(usage) if usage else None, "cost": cost}
+        line |= {"usage": usage.as_dict() if usage else None, "cost": cost}
         line |= {"failure": tried.failure} if tried.completion is None else {"final": True}
         self._record.add(line)
 
@@ -379,12 +379,13 @@ class APIPolicy:
         """The reply of a recorded call, read anew.   counted: the call is among the counts already."""
         answer = Answer(200, {}, data_of(call))
         reply = json_of(answer)
-        completion, usage = completion_of(reply), usage_of(reply)
+        usage = usage_of(reply)
+        completion = completion_of(reply, usage)
         completion.cost = self.price.of(usage) if self.price and usage else None
         completion.waited = float(call["waited"])
         if not counted:
             self.counts.replies += 1
-            self.counts.tokens.update(asdict(usage) if usage else {})
+            self.counts.tokens.update(usage.as_dict() if usage else {})
         return completion
 
     def _without_key(self, answer: Answer) -> Answer:

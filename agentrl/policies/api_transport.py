@@ -21,7 +21,7 @@ class Answer(NamedTuple):
 
     status: int
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """Asked for by names in lower case."""
     data: bytes
 
 
@@ -56,7 +56,7 @@ class PlainTransport:
 
     def __init__(self, base_url: str, key: str, timeout: float) -> None:
         self._session = _session(timeout, base_url)
-        self._url = f"{base_url}/chat/completions"
+        self._url = _address(f"{base_url}/chat/completions")
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
 
     async def post(self, body: Mapping[str, Any], data: bytes) -> Answer:
@@ -124,13 +124,23 @@ def _session(timeout: float, url: str) -> Any:
     )
 
 
-async def _sent(session: Any, method: str, url: str, headers: Mapping[str, str], data: bytes) -> Answer:
+def _address(url: str) -> Any:
+    """The address, read once; one that is none stays text, for the call to say so."""
+    import yarl
+
+    try:
+        return yarl.URL(url)
+    except ValueError:
+        return url
+
+
+async def _sent(session: Any, method: str, url: Any, headers: Mapping[str, str], data: bytes) -> Answer:
     import aiohttp
 
     try:
         async with session.request(method, url, headers=headers, data=data, allow_redirects=False) as response:
             found = await response.read()
-            return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, found)
+            return Answer(response.status, response.headers, found)  # a mapping in which case does not matter
     except aiohttp.ClientConnectorError as error:
         raise Unreached(f"the server cannot be reached: {error.os_error.strerror or error.os_error}", False) from None
     except aiohttp.InvalidURL as error:
@@ -150,7 +160,7 @@ def _carrier(library: Any, session: Any) -> Any:
             dropped = ("host", "content-length", "accept-encoding")
             headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
             answer = await _sent(session, request.method, str(request.url), headers, data)
-            left = {name: value for name, value in answer.headers.items() if name not in _OF_THE_WIRE}
+            left = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_THE_WIRE}
             return library.Response(answer.status, headers=left, content=answer.data)
 
     return Carrier()

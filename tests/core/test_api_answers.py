@@ -50,7 +50,7 @@ def request(tools: tuple[dict, ...] = (), **sampling) -> Request:
 )
 def test_each_hosts_reply_usage_and_reasoning_are_read(name, usage, reasoning):
     reply = answer(name)
-    found = completion_of(reply)
+    found = completion_of(reply, usage_of(reply))
     assert usage_of(reply) == usage
     assert (found.text, found.finish, found.reasoning) == ("<action>ask 5</action>", "stop", reasoning)
     assert (found.prompt_tokens, found.output_tokens) == (usage.input, usage.output)
@@ -58,7 +58,7 @@ def test_each_hosts_reply_usage_and_reasoning_are_read(name, usage, reasoning):
 
 
 def test_a_native_tool_call_becomes_the_text_that_a_trained_policy_would_write():
-    found = completion_of(answer("openai_tools"))
+    found = completion_of(answer("openai_tools"), usage_of(answer("openai_tools")))
     assert found.text == '<tool_call>{"name": "act", "arguments": {"action": "ask 5"}}</tool_call>'
     assert found.finish == "stop"
 
