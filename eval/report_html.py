@@ -234,7 +234,7 @@ def small_print(summary: Summary) -> str:
         repeats = judged.get("repeats", 1)
         played = "one episode a task" if repeats == 1 else f"{repeats} episodes a task"
         parts.append(f"Split {judged['split']}, played {_sampling(judged.get('temperature'))}, {played}.")
-    by = "Wilson's" if judged.get("interval_by") == "wilson" else f"by {judged.get('interval_by')}"
+    by = "Wilson's" if judged.get("interval_by") == "wilson" else judged.get("interval_by")
     parts.append(f"Ranges are 95 % intervals ({by}).")
     if judged.get("after_step"):
         parts.append(f"After is the policy after step {judged['after_step']}, not the best one.")

@@ -15,6 +15,7 @@ from agentrl.eval.statistics import (
     pass_at_k,
     pass_hat_k,
     share_interval,
+    t_quantile,
     wilson_interval,
 )
 from agentrl.statistics import TOTAL, tally
@@ -28,6 +29,8 @@ MAX_LEVELS = 6
 MAX_REASONS = 5
 """Reasons of infrastructure failures that are told, the commonest first."""
 CURVE_POINTS = 60
+MANY_TASKS = 300
+"""Tasks above which the bootstrap of a mean says what Student's interval says, and takes a thousand times as long."""
 
 Played = Sequence[Trajectory]
 Row = Mapping[str, Any]
@@ -88,7 +91,7 @@ def row_of(episodes: Played) -> dict[str, Any]:
     return tally(episodes).as_dict() | {
         "tasks": len(scores),
         "success_interval": list(success_interval(scored)),
-        "score_interval": list(bootstrap_interval(scores)) if scored else None,
+        "score_interval": list(score_interval(scores)) if scored else None,
         "tokens": fmean(map(output_tokens, scored)) if scored else None,
     }
 
@@ -103,6 +106,24 @@ def _share_interval(scored: Played, values: Sequence[float]) -> tuple[float, flo
     if len(of_task) == len(scored):
         return wilson_interval(int(sum(values)), len(scored))
     return share_interval(of_task)
+
+
+def score_interval(scores: Mapping[str, Sequence[float]]) -> tuple[float, float]:
+    """95 % interval of a mean score over tasks: the bootstrap, or Student's of so many tasks that both are the same.
+
+    Scores that are successes have the interval of a share.
+    """
+    values = [value for of_task in scores.values() for value in of_task]
+    if set(values) <= {0.0, 1.0}:
+        once = len(values) == len(scores)
+        return wilson_interval(int(sum(values)), len(values)) if once else share_interval(scores)
+    if len(scores) <= MANY_TASKS:
+        return bootstrap_interval(scores)
+    mean = fmean(values)
+    spread = sum((sum(of_task) - len(of_task) * mean) ** 2 for of_task in scores.values())
+    error = math.sqrt(len(scores) / (len(scores) - 1) * spread) / len(values)
+    half = t_quantile(0.975, len(scores) - 1) * error
+    return max(min(values), mean - half), min(max(values), mean + half)
 
 
 def values_of_task(pairs: Iterable[tuple[Trajectory, float]]) -> dict[str, list[float]]:
@@ -258,10 +279,12 @@ def _each(totals: Mapping[str, int], number: int) -> dict[str, float] | None:
 def _won_within(scored: Played, sizes: Sequence[int]) -> list[tuple[float, float, float, float]]:
     """For sizes that won episodes have, the share of all scored ones that was won with at most so much."""
     sizes_of_won = {size for t, size in zip(scored, sizes, strict=True) if t.outcome.success}
+    once = len({t.task.id for t in scored}) == len(scored)
     points = []
     for x, _ in thinned([(float(size), 0.0) for size in sorted({*sizes_of_won, max(sizes)})], CURVE_POINTS):
         won = [float(t.outcome.success and size <= x) for t, size in zip(scored, sizes, strict=True)]
-        points.append((x, fmean(won), *_share_interval(scored, won)))
+        interval = wilson_interval(int(sum(won)), len(won)) if once else _share_interval(scored, won)
+        points.append((x, fmean(won), *interval))
     return points
 
 

@@ -220,13 +220,18 @@ def usage_rows(measured: Measured) -> list[dict[str, str]]:
     ]
     if usage["from_api"]:
         known = usage["cost"] is not None
-        each = [money(usage[name], usage) if usage[name] is not None else "-" for name in _COSTS]
-        cost = {"total": money(usage["cost"], usage) if known else "unknown"}
-        rows.append({"name": "cost", **cost, "episode": each[0] if known else "unknown", "success": each[1]})
+        cost = {place: _amount(usage[name], known) for place, name in _COSTS.items()}
+        rows.append({"name": f"cost, {usage['currency']}" if known and usage["currency"] else "cost", **cost})
     return rows
 
 
-_COSTS = ("cost_an_episode", "cost_a_success")
+_COSTS = {"total": "cost", "episode": "cost_an_episode", "success": "cost_a_success"}
+
+
+def _amount(value: float | None, known: bool) -> str:
+    if value is None:
+        return "-" if known else "unknown"
+    return money(value, {})
 
 
 def usage_words(measured: Measured) -> list[str]:

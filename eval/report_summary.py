@@ -286,7 +286,7 @@ def _judged_evaluation(record: RunRecord, played: Episodes) -> dict[str, Any]:
         "before_step": None,
         "after_step": 0,
         "same_tasks": False,
-        "interval_by": results.get("interval_by", "wilson" if repeats == 1 else "over tasks"),
+        "interval_by": results.get("interval_by", "wilson" if repeats == 1 else "Wilson over tasks"),
         "going_on": record.going_on,
         "planned": planned(record),
     }

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import yaml
 
-from agentrl.records import write_trajectories
-from agentrl.run_directory import panel_hash
+from agentrl.records import trajectory_line, write_trajectories
+from agentrl.run_directory import panel_hash, write_json
 from agentrl.statistics import tally, tally_by_kind
 from agentrl.types import Completion, Observation, Outcome, Task, Trajectory, Turn
 
@@ -24,15 +24,22 @@ def episode(
     valid=True,
     failure=None,
     split="valid",
+    difficulty=None,
+    rollout=0,
+    used=None,
+    score=None,
 ):
-    """One episode: an observation a turn (`texts`, or `seen` and its number), the reply is the action."""
+    """One episode: an observation a turn (`texts`, or `seen` and its number), the reply is the action.
+
+    used: fields of every turn's completion, of a model behind an API.
+    """
     turns = [
         Turn(
             position=place,
             observation=Observation(texts[place] if texts else f"{seen} {place}"),
             prompt_ids=[1],
             continues=place > 0,
-            completion=Completion(action, [1, 2], [-0.5, -0.5]),
+            completion=Completion(action, [], **used) if used else Completion(action, [1, 2], [-0.5, -0.5]),
             action=action,
             readable=readable,
             valid=valid,
@@ -41,14 +48,15 @@ def episode(
         for place, action in enumerate(actions)
     ]
     return Trajectory(
-        task=Task("guess", task, split, 0, kind),
+        task=Task("guess", task, split, 0, kind, difficulty),
         group=task,
-        rollout=0,
+        rollout=rollout,
         turns=turns,
         final_observation=Observation("the end"),
-        outcome=Outcome(success, float(success)),
+        outcome=Outcome(success, float(success) if score is None else score),
         ended=ended,
         failure=failure,
+        source="api" if used else "sampled",
     )
 
 
@@ -109,4 +117,44 @@ def write_run(folder, judged, train=(), *, learned=(), settings=None, greedy=Non
         write_trajectories(folder / "validation" / f"step-{step:06d}.jsonl.gz", played)
     if learned:
         write_trajectories(folder / "trajectories" / f"step-{len(train):06d}.jsonl.gz", learned)
+    return folder
+
+
+def write_evaluation(folder, played, *, usage=None, repeats=1, panel_of=None, policy="random", over=True):
+    """An evaluation's folder.   panel_of: ids of its tasks, where not those played.   over: False while it goes on."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"env": "guess", "seed": 0}), encoding="utf-8")
+    tasks = list(dict.fromkeys(panel_of or (t.task.id for t in played)))
+    asked = {"policy": policy, "tasks": len(tasks), "repeats": repeats, "panel": panel_hash(tasks)}
+    write_json(folder / "meta.json", {"schema": 1, "seed": 0, "panels": {}, "starts": [], "evaluation": asked})
+    if not over:
+        (folder / "played.jsonl").write_text("".join(map(trajectory_line, played)), encoding="utf-8")
+        return folder
+    write_trajectories(folder / "trajectories" / "step-000000.jsonl.gz", played)
+    by_kind = {kind: counts.as_dict() for kind, counts in tally_by_kind(played).items()}
+    results = {
+        "schema": 1,
+        "policy": policy,
+        "split": "valid",
+        "panel": panel_hash(tasks),
+        "seconds": 3.0,
+        "settings": {"env": "guess", "repeats": repeats, "temperature": 1.0},
+        "interval_by": "wilson" if repeats == 1 else "Wilson over tasks",
+        "by_kind": by_kind,
+        **({"usage": usage} if usage else {}),
+    }
+    write_json(folder / "results.json", results)
+    return folder
+
+
+def write_cells(folder, cells, left_out=None):
+    """A folder of several evaluations.   cells: name -> what `write_evaluation` takes; None for one not begun."""
+    folder.mkdir(parents=True)
+    listed = []
+    for name, settings in cells.items():
+        if settings is not None:
+            write_evaluation(folder / name, policy=name, **settings)
+        labels = {"policy": name, "env": "guess", "memory": "full", "format": "tags", "split": "valid"}
+        listed.append({"name": name, "folder": name, **labels, "decoding": "sampled"})
+    write_json(folder / "matrix.json", {"schema": 1, "cells": listed, "left_out": left_out or {}})
     return folder
