@@ -98,7 +98,9 @@ def cannot_write(path: Path, error: OSError) -> DataError:
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write a JSON file whole; nan and infinities become null."""
-    write_whole(path, (json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False)
+    # A half character, which a world's text may hold, becomes its escape: as JSON has it.
+    write_whole(path, f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
