@@ -6,7 +6,7 @@ import time
 import pytest
 
 from agentrl.eval.report import write_report
-from tests.eval.report_runs import episode, panel, train_records, write_run
+from tests.eval.report_runs import episode, panel, train_records, write_cells, write_evaluation, write_run
 from tests.eval.test_report import hostile_run
 from tests.programs import needs_program
 
@@ -149,6 +149,78 @@ def test_what_the_reward_leaves_open_unfolds_and_leads_to_its_episode(opened, pa
     assert "while learning · easy · 9 turns" in page.inner_text("#reader-facts")
 
 
+@pytest.fixture(scope="module")
+def page_of_an_evaluation(tmp_path_factory):
+    played = [
+        episode(
+            f"task-{n // 2}",
+            ["look", "take it"] if n % 3 else ["look", "look", "look", "go"],
+            rollout=n % 2,
+            kind=("find a lamp", "cool & place")[n // 2 % 2],
+            difficulty=n // 2 / 4,
+            success=bool(n % 3),
+            texts=["a hall"] * 4,
+            used={"prompt_tokens": 9, "output_tokens": 3 + n, "cost": 0.01, "reasoning": f"perhaps the shelf {n}"},
+        )
+        for n in range(10)
+    ]
+    usage = {"policy": {"cost": 0.2, "currency": "USD", "prices_of": "2025-10-01"}}
+    folder = tmp_path_factory.mktemp("report") / "run"
+    return write_report(write_evaluation(folder, played, usage=usage, repeats=2))
+
+
+def test_numbers_of_the_tables_lead_to_the_episodes_that_they_count(opened, page_of_an_evaluation):
+    page = opened(page_of_an_evaluation)
+    assert page.inner_text("#count") == "10 of 10 episodes; 6 won"
+    page.click("#types a:text-is('cool & place')")
+    assert page.inner_text("#count").startswith("4 of 10")
+    page.click("#types a:text-is('0.25')")
+    assert page.inner_text("#count").startswith("2 of 10")
+    page.click("#measures a:text-is('looping turns')")
+    assert page.inner_text("#count").startswith("4 of 10") and page.input_value("select[name=marks]") == "loops"
+    page.click("#measures a:has-text('own end')")
+    assert page.inner_text("#count").startswith("10 of 10")
+
+
+def test_thoughts_are_searched_and_read_and_episodes_ordered(opened, page_of_an_evaluation):
+    page = opened(page_of_an_evaluation)
+    page.select_option("select[name=order]", label="most tokens")
+    assert page.inner_text("#list li:first-child a").startswith("lost") or "48 tokens" in page.inner_text("#list li")
+    page.fill("input[name=text]", "the SHELF 7")
+    page.wait_for_selector("#count:text-matches('^1 of 10')")
+    page.click("#list a")
+    page.wait_for_selector("dialog[open] .turn")
+    assert "perhaps the shelf 7" in page.inner_text("#reader-body")
+    assert "20 tokens written" in page.inner_text("#reader-facts") and "cost 0.02" in page.inner_text("#reader-facts")
+    assert page.inner_text("#other") == "same task, 1 of 2"
+
+
+def test_cells_are_sorted_by_a_click_and_lead_to_their_pages(opened, tmp_path):
+    cells = {"a": {"played": panel("1000")}, "b": {"played": panel("1110")}, "c": {"played": panel("1100")}, "d": None}
+    page = opened(write_report(write_cells(tmp_path / "m", cells)), viewport={"width": 1280, "height": 900})
+    order = "[...document.querySelectorAll('.cells tbody tr th')].map((cell) => cell.textContent).join('')"
+    page.click(".cells th button:text-is('success')")
+    assert page.evaluate(order) == "bcad"
+    page.click(".cells th button:text-is('success')")
+    assert page.evaluate(order) == "dacb"
+    page.click(".cells th button:text-is('success')")
+    assert page.evaluate(order) == "abcd"
+    assert page.evaluate("document.querySelector('.cells').closest('.scroll').scrollWidth") <= 1280
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_pages_of_evaluations_are_no_wider_than_the_window(opened, page_of_an_evaluation, tmp_path, scheme, width):
+    long = {
+        "a" * 120: {"played": panel("1000")},
+        "b" * 120: {"played": panel("11ff")},
+        "c" * 120: {"played": panel("1110")},
+    }
+    for path in (page_of_an_evaluation, write_report(write_cells(tmp_path / "m", long))):
+        page = opened(path, viewport={"width": WIDTHS[width], "height": 800}, color_scheme=scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[width]
+
+
 @pytest.mark.slow
 def test_five_thousand_episodes_open_quickly_and_are_searched_while_one_types(opened, tmp_path):
     words = [f"you see a drawer {n} and a shelf {n * 7 % 13}" for n in range(12)]
@@ -159,6 +231,8 @@ def test_five_thousand_episodes_open_quickly_and_are_searched_while_one_types(op
     page.wait_for_selector("#list li")
     assert page.inner_text("#count").startswith("5,000 of 5,000")
     assert time.perf_counter() - started < 10  # under one second on an idle machine; a busy one is given room
+    inner = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    assert inner < 5_000  # milliseconds; half a second on an idle machine
     page.fill("input[name=text]", "a shelf 7")
     page.select_option("select[name=state]", label="won")  # a search begins at once, and is dropped for the next one
     page.fill("input[name=text]", "TASK-4322")
