@@ -255,7 +255,7 @@ def usage_words(measured: Measured) -> list[str]:
         said.append(f"Calls without a reply: {told}.")
     if usage["waited_seconds"] >= 1:
         said.append(f"Waited {usage['waited_seconds']:,.0f} s for rate limits and further tries, summed over replies.")
-    if usage.get("successes") is not None:
+    if measured.failures.get("episodes"):
         said.append("Episodes that infrastructure failed are counted: their tokens are used as well.")
     return said
 

@@ -3,8 +3,9 @@
 What stands behind the language in a fence's first line says how a block is taken:
 
     ```bash                     every command is run and must end with 0
-    ```bash dry-run             needs a GPU, a hub, a server or long: `agentrl train` gets `--dry-run`, and of
-                                `agentrl eval` and `agentrl play` the configuration is resolved and checked
+    ```bash dry-run             needs a GPU, a hub, a server or long: `agentrl train` and `agentrl eval` get
+                                `--dry-run`, and of `agentrl play` the configuration is resolved and checked; of
+                                `agentrl view` the arguments are read
     ```bash norun REASON        only make, pip, apt-get, git and cd; of `make TARGET`, the target is looked up
     ```console                  `$ command`, and below it what it prints; `...` stands for any number of lines
     ```python                   run as a script
@@ -126,9 +127,9 @@ def run(command: str, folder: Path, dry_run: bool = False) -> str:
     while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
         name, _, settings[name] = words.pop(0).partition("=")
     is_agentrl = words[0] == "agentrl"
-    if dry_run and is_agentrl and words[1] == "train" and "--dry-run" not in words:
+    if dry_run and is_agentrl and words[1] in ("train", "eval") and "--dry-run" not in words:
         words.append("--dry-run")
-    if dry_run and is_agentrl and words[1] in ("eval", "play"):
+    if dry_run and is_agentrl and words[1] in ("play", "view"):
         return _configure(words[1], words[2:])
     if is_agentrl and not any(re.fullmatch(r"[|&;]+|\d?[<>].*", word) for word in words):
         return _in_process(words[1:], settings, folder)
@@ -140,7 +141,7 @@ def run(command: str, folder: Path, dry_run: bool = False) -> str:
 
 
 def _configure(verb: str, words: list[str]) -> str:
-    """`--dry-run` for the verbs that have none: their arguments are read, their configuration resolved and checked."""
+    """`--dry-run` for a verb that has none: its arguments are read, their configuration resolved and checked."""
     from agentrl import api
     from agentrl.cli.parser import Parser
     from agentrl.errors import AgentRLError
@@ -149,8 +150,9 @@ def _configure(verb: str, words: list[str]) -> str:
     parser = Parser(prog=f"agentrl {verb}")
     module.add_arguments(parser)
     try:
-        config, _ = module.configuration(parser.parse_args(words))
-        api.check(config)
+        told = parser.parse_args(words)
+        if verb != "view":
+            api.check(module.configuration(told)[0])
     except AgentRLError as error:
         raise Wrong(f"`agentrl {verb} {shlex.join(words)}`: {error}") from None
     return ""
