@@ -157,6 +157,10 @@ def main() -> None:
         return
     server = None
     if not args.url:
+        print(
+            "| client | episodes at once | episodes a second | ms of processor time a turn |\n|---|---|---|---|",
+            flush=True,
+        )
         server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
         args.url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
@@ -166,15 +170,14 @@ def main() -> None:
             for client in args.clients:
                 how = concurrency, episodes, args.url
                 wall, cpu = verifiers(*how) if client == "verifiers" else ours(client, *how, args.record)
-                print(
-                    f"{client:10} at {concurrency:4}: {episodes / wall:8.1f} episodes/s, "
-                    f"{1e3 * cpu / episodes / TURNS:6.3f} ms of processor time a turn",
-                    flush=True,
-                )
+                each = 1e3 * cpu / episodes / TURNS
+                print(f"| {client} | {concurrency} | {episodes / wall:.1f} | {each:.3f} |", flush=True)
             if args.verifiers:
                 other = [args.verifiers, Path(__file__), "--clients", "verifiers", "--url", args.url]
                 other += ["--concurrency", str(concurrency), "--episodes", str(args.episodes)]
-                subprocess.run(other, check=True)
+                done = subprocess.run(other, stderr=subprocess.PIPE, text=True)  # its progress bars go there
+                if done.returncode:
+                    raise SystemExit(done.stderr[-2000:])
     finally:
         if server is not None:
             server.kill()
