@@ -7,6 +7,7 @@ formats: [tags, report]
 episodes: 20
 """
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -198,12 +199,9 @@ def cells_of(matrix: Matrix, over: Sequence[Mapping[str, Any]] = ()) -> list[Cel
     Raises AgentRLError for settings that cannot be, with the entry that they stand in.
     """
     cells = []
-    for model in matrix.models:
-        for world in matrix.worlds:
-            for memory in matrix.memories or (None,):
-                for format in matrix.formats or (None,):
-                    config = _config(matrix, model, world, memory, format, over)
-                    cells += _cells(matrix, model, world, memory, format, config)
+    memories, formats = matrix.memories or (None,), matrix.formats or (None,)
+    for entries in itertools.product(matrix.models, matrix.worlds, memories, formats):
+        cells += _cells(matrix, *entries, _config(matrix, *entries, over))
     kept = [cell for cell in cells if not any(_skipped(cell, entry) for entry in matrix.skip)]
     if not kept:
         raise ConfigError("every cell is skipped")

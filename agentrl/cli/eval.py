@@ -11,6 +11,7 @@ agentrl eval --env guess --policy api:NAME --base-url http://127.0.0.1:8000/v1 -
 """
 
 import argparse
+import itertools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -143,28 +144,20 @@ def _cells(args: argparse.Namespace) -> "tuple[list[Any], dict[str, str], str]":
     if args.matrix:
         return _cells_of_file(args)
     make, reward_of = load("evaluation", "agentrl.eval.cells:Cell"), load("reward", "agentrl.own_reward:reward_of")
-    words = {name: _several(getattr(args, name)) for name in ("policy", "memory", "format")}
+    decodings = (False, True) if args.both else (args.greedy,)
+    axes: tuple[list[Any], ...] = (
+        _several(args.policy) or ["random"],
+        args.env or [None],
+        _several(args.memory) or [None],
+        _several(args.format) or [None],
+    )
     cells = []
-    for policy in words["policy"] or ["random"]:
-        for env in args.env or [None]:
-            for memory in words["memory"] or [None]:
-                for form in words["format"] or [None]:
-                    told = {**vars(args), "policy": policy, "env": env, "memory": memory, "format": form}
-                    config, word = configuration(argparse.Namespace(**told))
-                    cells += [
-                        make(
-                            config=config,
-                            policy=word,
-                            base_url=args.base_url,
-                            split=split,
-                            greedy=greedy,
-                            episodes=args.episodes or 0,
-                            repeats=args.repeats or 1,
-                            reward=reward_of(config),
-                        )
-                        for split in splits_of(args)
-                        for greedy in ((False, True) if args.both else (args.greedy,))
-                    ]
+    for words in itertools.product(*axes):
+        told = dict(zip(("policy", "env", "memory", "format"), words, strict=True))
+        config, policy = configuration(argparse.Namespace(**{**vars(args), **told}))
+        counts = {"episodes": args.episodes or 0, "repeats": args.repeats or 1}
+        asked = {"config": config, "policy": policy, "base_url": args.base_url, "reward": reward_of(config), **counts}
+        cells += [make(split=split, greedy=greedy, **asked) for split in splits_of(args) for greedy in decodings]
     kept, left_out = load("evaluation", "agentrl.eval.matrix:that_can_be")(cells)
     return kept, left_out, args.out
 
