@@ -350,8 +350,9 @@ def _stats(record: RunRecord, samples: Sequence[Mapping[str, Any]]) -> dict[str,
         for model, usage in sample["model_usage"].items():
             used.setdefault(model, []).append(usage)
     started, seconds = _started(record), record.results.get("seconds")
-    once = isinstance(seconds, (int, float)) and len(record.meta.get("starts") or ()) == 1
-    ended = (datetime.fromisoformat(started) + timedelta(seconds=seconds)).isoformat() if once else ""
+    ended = ""
+    if isinstance(seconds, (int, float)) and len(record.meta.get("starts") or ()) == 1:
+        ended = (datetime.fromisoformat(started) + timedelta(seconds=seconds)).isoformat()
     return {
         "started_at": started,
         "completed_at": ended,
