@@ -93,7 +93,7 @@ def measures_csv(summary: Summary) -> str:
 
 def measure_row(measure: Mapping[str, Any]) -> list[Any]:
     """The columns of `MEASURES`; nothing for what is not known."""
-    ends = {}
+    ends: dict[str, Any] = {}
     for name in ("success", "score"):
         low, high = measure.get(f"{name}_interval") or (None, None)
         ends |= {f"{name}_low": low, f"{name}_high": high}

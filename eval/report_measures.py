@@ -165,7 +165,7 @@ def _by_difficulty(episodes: Played) -> dict[str, Row]:
     return {name: row_of(groups[name]) for name in sorted(groups)} if any(groups) else {}
 
 
-def _repeats(scored: Played) -> list[Row]:
+def _repeats(scored: Played) -> Sequence[Row]:
     outcomes = values_of_task((t, float(t.outcome.success)) for t in scored)
     counts = {task: (int(sum(values)), len(values)) for task, values in outcomes.items()}
     most = max((played for _, played in counts.values()), default=0)
@@ -198,7 +198,8 @@ def _draws(most: int) -> list[int]:
 
 
 def _ends(episodes: Played) -> list[Row]:
-    counts, won = Counter(t.ended for t in episodes), Counter(t.ended for t in episodes if t.outcome.success)
+    counts = Counter[str](t.ended for t in episodes)
+    won = Counter[str](t.ended for t in episodes if t.outcome.success)
     return [
         {
             "ended": ended,

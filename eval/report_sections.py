@@ -64,8 +64,8 @@ def score(row: Row) -> str:
     """`0.61, 0.52 to 0.7`."""
     if row.get("score") is None:
         return "-"
-    low, high = row.get("score_interval") or (None, None)
-    return written(row["score"]) + ("" if low is None else f", {written(low)} to {written(high)}")
+    interval = row.get("score_interval")
+    return written(row["score"]) + (f", {written(interval[0])} to {written(interval[1])}" if interval else "")
 
 
 def mean(value: Any) -> str:
