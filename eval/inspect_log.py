@@ -57,6 +57,9 @@ def write_inspect_log(run: str | os.PathLike[str], target: str | os.PathLike[str
     form = Path(target).suffix
     if form not in FORMS:
         raise ConfigError(f"{target} ends in neither .json nor .eval, the two forms of Inspect's logs")
+    cells = sorted(Path(run).glob("*/results.json")) if (Path(run) / "matrix.json").exists() else []
+    if cells:
+        raise DataError(f"{run} holds {len(cells)} evaluations, and a log is of one; name one, as {cells[0].parent}")
     log = inspect_log(read_run(run, 0))
     write_whole(target, _archive(log) if form == ".eval" else _json(log))
     return len(log["samples"])

@@ -206,3 +206,6 @@ def test_what_cannot_be_exported_says_why(tmp_path):
     write_trajectories(run / "trajectories" / "step-000000.jsonl.gz", [])
     with pytest.raises(DataError, match="no judged episodes"):
         write_inspect_log(run, tmp_path / "log.json")
+    (tmp_path / "matrix.json").write_text("{}")
+    with pytest.raises(DataError, match="holds 1 evaluations, and a log is of one; name one, as .*run"):
+        write_inspect_log(tmp_path, tmp_path / "log.json")
