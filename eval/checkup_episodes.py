@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from agentrl.eval.checkup_evidence import Evidence, Finding, Severity, grade, looping_turns, number, of, percent
-from agentrl.statistics import wilson_interval
+from agentrl.eval.report_measures import success_interval
 from agentrl.types import ENDS
 
 CUT_NOTICE, CUT_WARNING = 0.25, 0.60
@@ -182,7 +182,7 @@ def how_sure(evidence: Evidence) -> Iterable[Finding]:
     if not scored:
         return
     won = sum(t.outcome.success for t in scored)
-    low, high = wilson_interval(won, len(scored))
+    low, high = success_interval(scored)
     wide = high - low > WIDE_INTERVAL
     yield Finding(
         check="panel-size",

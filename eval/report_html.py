@@ -5,6 +5,7 @@ angle brackets are escaped, or packed as base64. The page's policy lets no scrip
 """
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -65,6 +66,24 @@ EXAMPLES = {
 
 def render(template: str, **values: Any) -> str:
     """A page from a template of this folder, with its style, its script and their hashes."""
+    style, script = (_source(name) for name in ("report.css", "report.js"))
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+            shown_turns=SHOWN_TURNS,
+            **values,
+        )
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    """The templates: compiled once, for an evaluation of many cells writes as many pages."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -80,15 +99,7 @@ def render(template: str, **values: Any) -> str:
         "number": written,
         "share": lambda value: written(value, True),
     }
-    style, script = (_source(name) for name in ("report.css", "report.js"))
-    return environment.get_template(template).render(
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        shown_turns=SHOWN_TURNS,
-        **values,
-    )
+    return environment
 
 
 def _safe(value: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 from agentrl.eval.checkup_evidence import percent
 from agentrl.eval.report_charts import Chart, Series, interval_strip, written
 from agentrl.eval.report_measures import MAX_FAILED_SHARE, Measured, Row, told_repeats
-from agentrl.eval.report_summary import Summary, money, written_interval, written_success
+from agentrl.eval.report_summary import Summary, bounds, money, written_interval, written_success
 from agentrl.statistics import TOTAL
 
 END_WORDS = {
@@ -45,6 +45,7 @@ def breakdown(rows: Mapping[str, Row], filtered_by: str, withheld: bool = False)
             "total": name == TOTAL,
             "filter": None if name == TOTAL else {filtered_by: name},
             "measure": row,
+            "withheld": bounds(row) if withheld and name == TOTAL else "",
             "score": score(row) if with_scores else None,
             "turns": mean(row.get("turns")),
             "tokens": mean(row.get("tokens")),

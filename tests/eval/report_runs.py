@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import yaml
 
+from agentrl.eval.report_measures import by_kind as measures_by_kind
 from agentrl.records import trajectory_line, write_trajectories
 from agentrl.run_directory import panel_hash, write_json
 from agentrl.statistics import tally, tally_by_kind
@@ -131,7 +132,8 @@ def write_evaluation(folder, played, *, usage=None, repeats=1, panel_of=None, po
         (folder / "played.jsonl").write_text("".join(map(trajectory_line, played)), encoding="utf-8")
         return folder
     write_trajectories(folder / "trajectories" / "step-000000.jsonl.gz", played)
-    by_kind = {kind: counts.as_dict() for kind, counts in tally_by_kind(played).items()}
+    over_tasks = {kind: {"success_interval": row["success_interval"]} for kind, row in measures_by_kind(played).items()}
+    by_kind = {kind: counts.as_dict() | over_tasks[kind] for kind, counts in tally_by_kind(played).items()}
     results = {
         "schema": 1,
         "policy": policy,

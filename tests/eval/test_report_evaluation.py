@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 
@@ -87,7 +88,8 @@ def test_more_infrastructure_failures_than_the_stated_share_leave_no_headline(tm
     assert summary.verdict[0].startswith("No headline: infrastructure failed 2 of 9 episodes")
     assert "its success would be 56 % or 78 %" in summary.verdict[0]
     page = page_of(folder)
-    assert "no headline" in page and '<p class="big">71 %' not in page
+    assert "no headline: 56 % or 78 %" in page and '<p class="big">71 %' not in page
+    assert not re.search(r'class="total".{0,200}<b>71 %', page, re.DOTALL)
     assert "no headline" in (folder / "report.md").read_text(encoding="utf-8").lower()
 
 
@@ -210,3 +212,11 @@ def test_thoughts_reports_syntheses_and_use_of_a_turn_are_kept_for_reading():
     assert told["turns"][1]["k"] == "summarise" and told["turns"][1]["p"] == "a room, a lamp"
     assert told["turns"][1]["r"] == "notes so far"
     assert told["used"] == "30 tokens written, 12 of them reasoning, 300 read (120 cached), cost 0.7500"
+
+
+def test_the_check_up_counts_repeats_by_their_tasks_as_the_headline_does(tmp_path):
+    folder = write_evaluation(tmp_path / "e", repeated(["1111"] * 6 + ["0000"] * 6), repeats=4)
+    summary = summarise(read_run(folder))
+    (finding,) = [f for f in summary.findings if f.check == "panel-size"]
+    assert [finding.numbers["low"], finding.numbers["high"]] == summary.measured.by_kind["all"]["success_interval"]
+    assert finding.numbers["high"] - finding.numbers["low"] > 0.4  # 12 tasks, not 48 episodes
