@@ -2,10 +2,10 @@
 
     python make/polar.py --out runs/polar
 
-A pool of tiny policies at different stages of training answers puzzles of the world `rlvr`. A discriminator learns from
-their answers which two are of one policy (`polar`, pre-training), is judged on questions that neither it nor the pool
-has met, is tuned by preferences (`polar`, fine-tuning; with and without the pre-training), and becomes the reward of a
-weak policy of the pool: its reference is the right answer. What is finished is not done again: a second call goes on.
+A pool of tiny policies at different stages of training plays generated games of ALFWorld. A discriminator learns from
+their episodes which two are of one policy (`polar`, pre-training), is judged on games that neither it nor the pool has
+met, is tuned by preferences (`polar`, fine-tuning; with and without the pre-training), and becomes the reward of a weak
+policy of the pool: its reference is the game's walkthrough. What is finished is not done again: a second call goes on.
 `--scale 0.1` does a tenth of everything, to try it.
 """
 
@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 import agentrl
 from agentrl.display import Display, Silent
@@ -32,29 +34,56 @@ from agentrl.types import Trajectory
 
 Group = list[Trajectory]
 
-FORM = {"separator": "<bos>", "end": "<end>", "between": "<act>", "max_length": 256, "max_answer": 32}
-"""In the tiny model's own words: <bos> question <act> reference <bos> question <act> candidate <end>."""
-ASKED: Mapping[str, Any] = {
-    "env": "rlvr",
-    "env_settings": {"num_train": 2000},
+FORM: Mapping[str, Any] = {
+    "separator": "<bos>",
+    "end": "<end>",
+    "between": "<act>",
+    "observations": False,
+    "max_length": 640,
+    "max_answer": 160,
+}
+"""In the tiny model's own words: <bos> game <act> commands of one <bos> game <act> commands of the other <end>."""
+PLAYED: Mapping[str, Any] = {
+    "env": "alfworld",
+    "env_settings": {"data": "generated"},
+    "memory": "full",
     "format": "action",
     "threads": 1,
-    "rollout": {"max_context": 128, "max_new_tokens": 16},
+    "rollout": {
+        "concurrency": 64,
+        "max_turns": 30,
+        "max_context": 1024,
+        "max_new_tokens": 8,
+        "constrain": "admissible",
+    },
 }
-"""How every policy is asked, whatever it was trained on."""
-STAGES = (30, 60, 120)
+"""How every policy plays."""
+RECIPE = Path(agentrl.__file__).parent / "models" / "tiny" / "alfworld.yaml"
+"""How the packaged model learned to imitate."""
+GROUPS: Mapping[str, Any] = {"tasks_per_step": 16, "group_size": 8}
+LEARNING: Mapping[str, Any] = {
+    "betas": [0.9, 0.95],
+    "schedule": "linear",
+    "warmup_steps": 3,
+    "final_lr": 0.1,
+    "checkpoint_every": 1000,
+    "save_trajectories": False,
+}
+NO_VALIDATION: Mapping[str, Any] = {"num_tasks": 0}
+STAGES = (115, 230, 460)
 """Steps of imitation after which a policy joins the pool."""
-WEAK = "imitation-60"
+WEAK = "imitation-230"
 """The policy that learns from the discriminator."""
+JUDGED = "valid_unseen"
 UNMET = 7
-"""Of the generator of puzzles: questions of the split `test` are judged on, which nothing learns from."""
+"""Panel of the games that are judged on, which nothing learns from."""
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", default="runs/polar", help="folder of the runs and their results")
     parser.add_argument("--seed", type=int, default=0, help="everything random follows from it")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the questions and steps")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the games and steps")
     parser.add_argument("--verbose", action="store_true", help="show each run as it trains")
     return parser.parse_args()
 
@@ -79,8 +108,9 @@ class Study:
             if (folder / "config.yaml").is_file():
                 agentrl.train(resume=folder, display=display)
             else:
-                base = {"env": "rlvr", "format": "action", "seed": self.seed, "threads": 1}
-                agentrl.train({**base, **settings}, run_dir=folder, display=display)
+                rollout = {**PLAYED["rollout"], **settings.pop("rollout", {})}
+                config = {**PLAYED, "seed": self.seed, **settings, "rollout": rollout}
+                agentrl.train(config, run_dir=folder, display=display)
             write_json(folder / "finished.json", {})
         return folder
 
@@ -96,50 +126,43 @@ def pool_of(study: Study) -> dict[str, Path]:
     """Name -> folder of each policy: stages of imitation, the packaged one, and that one after reinforcement."""
     least = study.some(STAGES[0])
     steps = {f"imitation-{stage}": least * stage // STAGES[0] for stage in STAGES}
-    apprentice = study.train(
-        "imitation",
-        algo="sft",
-        env_settings={"num_train": 6000},
-        demonstrations=6000,
-        model={"name": "tiny-random"},
-        rollout={"tasks_per_step": 96, "max_turns": 1, "max_context": 128, "max_new_tokens": 16},
-        trainer={
-            "steps": max(steps.values()),
-            "optimiser": "muon",
-            "muon_lr": 0.03,
-            "lr": 0.003,
-            "checkpoint_every": least,
-            "keep_checkpoints": 99,
-            "save_trajectories": False,
-        },
-        validation={"num_tasks": 0},
-    )
+    recipe = yaml.safe_load(RECIPE.read_text())
+    kept = {"steps": max(steps.values()), "checkpoint_every": least, "keep_checkpoints": 99, "save_trajectories": False}
+    apprentice = study.train("imitation", **recipe | {"trainer": recipe["trainer"] | kept, "validation": NO_VALIDATION})
     found = {name: apprentice / "checkpoints" / f"step-{number:06d}" for name, number in steps.items()}
     reinforced = study.train(
         "reinforced",
         algo="grpo",
         model={"name": "tiny"},
-        rollout={"tasks_per_step": 16, "group_size": 8, "max_turns": 1, "max_context": 128, "max_new_tokens": 16},
-        trainer={"steps": study.some(40), "lr": 3e-4, "checkpoint_every": 1000, "save_trajectories": False},
-        validation={"num_tasks": 0},
+        rollout=GROUPS,
+        trainer=LEARNING | {"steps": study.some(40), "lr": 3e-3},
+        validation=NO_VALIDATION,
     )
     return found | {"packaged": Path("tiny"), "reinforced": next(reinforced.glob("checkpoints/step-*"))}
 
 
+def games(split: str) -> dict[str, Any]:
+    """How a split is played: other games than those of training where it is for judging."""
+    settings = PLAYED["env_settings"] | ({} if split == "train" else {"panel": UNMET})
+    return {**PLAYED, "env_settings": settings}
+
+
 def answers(study: Study, pool: Mapping[str, Path], split: str, num: int, repeats: int) -> dict[str, list[Trajectory]]:
-    """Each policy's sampled answers to the same questions."""
+    """Each policy's sampled episodes of the same games."""
 
     def play(folder: Path) -> list[Trajectory]:
-        asked = agentrl.evaluate(ASKED, policy=str(folder), split=split, episodes=num, repeats=repeats, seed=study.seed)
-        return list(asked.trajectories)
+        played = agentrl.evaluate(
+            games(split), policy=str(folder), split=split, episodes=num, repeats=repeats, seed=study.seed
+        )
+        return list(played.trajectories)
 
     return {name: study.kept(f"answers/{split}-{name}", lambda f=folder: play(f)) for name, folder in pool.items()}
 
 
 def preferences(pool: Mapping[str, Sequence[Trajectory]], seed: int) -> list[Group]:
-    """Groups for fine-tuning: of each question the best answer, another right one where there is one, and a wrong one.
+    """Groups for fine-tuning: of each game two won episodes and a lost one.
 
-    Scores are the world's, and the reference's one more; questions without a right and a wrong answer give none.
+    Scores are the world's, and the reference's one more; games without two won and a lost episode give none.
     """
     of_task: dict[str, list[Trajectory]] = {}
     for episodes in pool.values():
@@ -179,18 +202,9 @@ def discriminator(study: Study, name: str, groups: Sequence[Group], model: Path,
         data=str(study.out / f"{data}.jsonl.gz"),
         model={"name": str(model)},
         rollout={"tasks_per_step": per_step},
-        trainer={
-            "steps": max(2, round(laps * len(groups) / per_step)),
-            "lr": 5e-4,
-            "betas": [0.9, 0.95],
-            "schedule": "linear",
-            "warmup_steps": 5,
-            "final_lr": 0.1,
-            "checkpoint_every": 1000,
-            "save_trajectories": False,
-        },
+        trainer=LEARNING | {"steps": max(2, round(laps * len(groups) / per_step)), "lr": 5e-4},
         settings={"polar": FORM},
-        validation={"num_tasks": 0},
+        validation=NO_VALIDATION,
     )
 
 
@@ -205,27 +219,26 @@ def right_of(model: RewardModel, groups: Sequence[Group]) -> dict[str, list[floa
     return found
 
 
-def equal_to_the_reference(groups: Sequence[Group]) -> dict[str, list[float]]:
-    """The same of a rule that needs no model: the candidate that is the reference word for word; a draw counts half."""
+def nearer_in_turns(groups: Sequence[Group]) -> dict[str, list[float]]:
+    """The same of a rule that needs no model: the candidate whose number of turns is nearer to the reference's."""
     found: dict[str, list[float]] = {}
     for reference, chosen, rejected in groups:
-        said = [trajectory.turns[-1].completion.text for trajectory in (reference, chosen, rejected)]
-        first, second = said[1] == said[0], said[2] == said[0]
-        found.setdefault(reference.task.id, []).append(0.5 if first == second else float(first))
+        near, far = (abs(len(other.turns) - len(reference.turns)) for other in (chosen, rejected))
+        found.setdefault(reference.task.id, []).append(0.5 if near == far else float(near < far))
     return found
 
 
 def share(of_task: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Share that is right, with a 95 % bootstrap interval over questions."""
+    """Share that is right, with a 95 % bootstrap interval over games."""
     low, high = bootstrap_interval(of_task)
     flat = [value for own in of_task.values() for value in own]
     right = sum(flat) / max(len(flat), 1)
-    return {"right": right, "low": low, "high": high, "pairs": len(flat), "questions": len(of_task)}
+    return {"right": right, "low": low, "high": high, "pairs": len(flat), "games": len(of_task)}
 
 
 def success(policy: Path, study: Study) -> dict[str, float]:
-    """Of a policy on the questions that nothing has met."""
-    tally = agentrl.evaluate(ASKED, policy=str(policy), split="test", seed=study.seed + UNMET).by_kind["all"]
+    """Of a policy on the games that nothing has met."""
+    tally = agentrl.evaluate(games(JUDGED), policy=str(policy), split=JUDGED, seed=study.seed).all
     low, high = wilson_interval(tally.successes, tally.episodes)
     return {"success": tally.success, "low": low, "high": high, "episodes": tally.episodes}
 
@@ -236,10 +249,9 @@ def taught(study: Study, name: str, policy: Path, reward: str) -> Path:
         name,
         algo="grpo",
         model={"name": str(policy)},
-        rollout={"tasks_per_step": 12, "group_size": 8, "max_turns": 1, "max_context": 128, "max_new_tokens": 16},
-        trainer={"steps": study.some(50), "lr": 3e-5, "warmup_steps": 3, "checkpoint_every": 1000},
-        validation={"num_tasks": 0},
-        settings={"kl": {"coef": 0.005}},
+        rollout=GROUPS,
+        trainer=LEARNING | {"steps": study.some(25), "lr": 1e-3},
+        validation=NO_VALIDATION,
         reward=reward,
     )
     return next(run.glob("checkpoints/step-*"))
@@ -264,8 +276,8 @@ def main() -> int:
 
     pool = pool_of(study)
     lap("pool")
-    train = answers(study, pool, "train", study.some(500, 40), 3)
-    held = answers(study, pool, "test", study.some(200, 40), 2)
+    train = answers(study, pool, "train", study.some(200, 40), 3)
+    held = answers(study, pool, JUDGED, study.some(134, 40), 2)
     lap("answers")
     contrasted = [group for seed in range(2) for group in contrasts(train, study.seed + seed)]
     pre_trained = discriminator(study, "pre-trained", contrasted, Path("tiny"), 2)
@@ -288,7 +300,7 @@ def main() -> int:
     of_policy = {n: [g for g in unmet if g[0].group.endswith(f"/{n}")] for n in pool}
     result["told_apart_of"] = {n: share(right_of(model, own)) for n, own in of_policy.items() if own}
     for name, groups in (("told_apart", unmet), ("preferred", unmet_preferred)):
-        result[name]["the same words as the reference"] = share(equal_to_the_reference(groups))
+        result[name]["nearer in turns"] = share(nearer_in_turns(groups))
     lap("judging the discriminators")
     rewards = {"pre-trained": pre_trained, "tuned": tuned}
     result["taught"] = {"before": success(pool[WEAK], study)}
