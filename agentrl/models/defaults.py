@@ -20,6 +20,8 @@ ALLOWED = (
 )
 """What a model may say: how it wants to be spoken to and trained, never what is run, loaded or trusted."""
 
+_OF_A_RUN = ("parts", "trainer", "validation")
+"""What a model's folder may say, and a checkpoint's run does not say for the next."""
 _LENGTHS = ("max_turns", "max_context", "max_new_tokens", "constrain")
 """Of the rollout settings those that a model gets used to in training."""
 
@@ -65,15 +67,16 @@ def model_of_run(path: str | os.PathLike[str]) -> Path | None:
 
 
 def run_defaults(folder: Path) -> dict[str, Any]:
-    """How a checkpoint was trained: its run's world, memory, format and the lengths of its rollouts.
+    """How a checkpoint was spoken to: its run's world, memory, format and the lengths of its rollouts.
 
+    How it was trained is not for the next run: the rate at which a model imitates ruins it where it is reinforced.
     folder: RUN/checkpoints/step-...; of any other folder the layer is empty.   Raises DataError for a damaged file.
     """
     config = folder.parent.parent / "config.yaml"
     if folder.parent.name != "checkpoints" or not config.is_file():
         return {}
     settings = to_mapping(read_config(config))
-    layer = {key: settings[key] for key in ("env", *ALLOWED)}
+    layer = {key: settings[key] for key in ("env", *ALLOWED) if key not in _OF_A_RUN}
     layer["rollout"] = {key: settings["rollout"][key] for key in _LENGTHS}
     for key in ("env", "format", "memory"):
         if ":" in layer[key]:  # of one's own: it has to be named again, for naming it imports code

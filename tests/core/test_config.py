@@ -54,6 +54,19 @@ def test_a_run_directory_stands_for_its_best_checkpoint(tmp_path):
     assert resolve_layers({"model": {"name": str(tmp_path)}}).model.name == str(checkpoints / "step-000001")
 
 
+def test_a_checkpoint_says_how_it_is_spoken_to_and_not_how_the_next_run_trains(tmp_path):
+    folder = tmp_path / "checkpoints" / "step-000001"
+    folder.mkdir(parents=True)
+    (tmp_path / "config.yaml").write_text(
+        "env: guess\nformat: action\nalgo: sft\nparts: {aggregate: trajectory-mean}\nrollout: {max_turns: 7, group_size: 1}\n"
+        "trainer: {optimiser: muon, muon_lr: 0.03, steps: 9}\nvalidation: {num_tasks: 0}\n"
+    )
+    config, default = resolve_layers({"model": {"name": str(folder)}}), RunConfig()
+    assert (config.env, config.format, config.rollout.max_turns) == ("guess", "action", 7)
+    assert (config.algo, config.parts, config.trainer) == (default.algo, default.parts, default.trainer)
+    assert (config.validation, config.rollout.group_size) == (default.validation, default.rollout.group_size)
+
+
 def test_what_is_a_model_and_what_is_not(tmp_path):
     assert all(map(is_model, ("tiny", "Qwen/Qwen2.5-1.5B-Instruct", str(tmp_path))))
     assert not any(map(is_model, ("random", "api:gpt", "api:http://x/y", "module:Policy")))
