@@ -59,7 +59,8 @@ def test_a_checkpoint_says_how_it_is_spoken_to_and_not_how_the_next_run_trains(t
     folder.mkdir(parents=True)
     (tmp_path / "config.yaml").write_text(
         "env: guess\nformat: action\nalgo: sft\nparts: {aggregate: trajectory-mean}\n"
-        "rollout: {max_turns: 7, group_size: 1}\ntrainer: {optimiser: muon, muon_lr: 0.03, steps: 9}\nvalidation: {num_tasks: 0}\n"
+        "rollout: {max_turns: 7, group_size: 1}\ntrainer: {optimiser: muon, muon_lr: 0.03, steps: 9}\n"
+        "validation: {num_tasks: 0}\n"
     )
     config, default = resolve_layers({"model": {"name": str(folder)}}), RunConfig()
     assert (config.env, config.format, config.rollout.max_turns) == ("guess", "action", 7)
