@@ -22,13 +22,11 @@ import agentrl
 from agentrl.eval.statistics import bootstrap_interval, paired_difference_interval
 
 PANELS: Mapping[str, tuple[str, int, int]] = {
-    "textworld": ("test", 300, 12),
-    "scienceworld": ("test", 196, 14),
+    "textworld": ("test", 100, 30),
+    "scienceworld": ("test", 396, 12),
     "rlvr": ("test", 200, 1),
 }
 """World -> its split, how many tasks of it, and the turns of an episode, as the tiny models have them."""
-SETTINGS: Mapping[str, Mapping[str, Any]] = {"textworld": {"num_valid": 300, "panel": 0}}
-"""World -> its own settings for that."""
 LONGEST = 100
 """Turns of the expert, whose paths are those of the package."""
 COST_EPISODES = 48
@@ -48,8 +46,7 @@ def arguments() -> argparse.Namespace:
 def judged(world: str, policy: str, seed: int) -> list[Any]:
     """The trajectories of a policy on a world's panel, in the order of its tasks."""
     split, num, turns = PANELS[world]
-    rollout = {"max_turns": LONGEST if policy == "expert" else turns}
-    config = {"env_settings": SETTINGS.get(world, {}), "rollout": rollout}
+    config = {"rollout": {"max_turns": LONGEST if policy == "expert" else turns}}
     return list(agentrl.evaluate(config, env=world, policy=policy, split=split, episodes=num, seed=seed).trajectories)
 
 
