@@ -270,7 +270,7 @@ def test_a_damaged_game_is_one_line_that_names_it(
     line = told(capsys, "train", *how, "--model", model, *SMALL)
     assert "valid_unseen/pick_and_place_simple-Mug-None-Desk-1/trial/game.tw-pddl" in line
     if engine == "native":
-        assert "game.tw-pddl" in told(capsys, "eval", *how, "--policy", "random", "--out", "judged")
+        assert "game.tw-pddl" in told(capsys, "eval", *how, "--policy", "random", "--out", "judged", "--quiet")
         assert "game.tw-pddl" in told(capsys, "play", *how, "--policy", "expert")
 
 
