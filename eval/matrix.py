@@ -351,6 +351,6 @@ def _why_not(plan: Plan) -> str:
             )
     except AgentRLError as error:
         return str(error)
-    except Exception:  # of a world, memory or format of one's own, which may not know what to do with such a view
-        return ""
+    except Exception:  # of a world, memory or format of one's own, that cannot be tried so: its episodes will tell
+        pass
     return ""
