@@ -4,9 +4,9 @@
 
 A pool of tiny policies at different stages of training plays generated games of ALFWorld. A discriminator learns from
 their episodes which two are of one policy (`polar`, pre-training), is judged on games that neither it nor the pool has
-met, is tuned by preferences (`polar`, fine-tuning; with and without the pre-training), and becomes the reward of a weak
-policy of the pool: its reference is the game's walkthrough. What is finished is not done again: a second call goes on.
-`--scale 0.1` does a tenth of everything, to try it.
+met, is tuned by preferences (`polar`, fine-tuning; with and without the pre-training), and becomes the reward of the packaged
+policy: what it compares with is what the best policy of the pool did in that game. What is finished is not done again:
+a second call goes on. `--scale 0.1` does a tenth of everything, to try it.
 """
 
 import argparse
@@ -38,11 +38,11 @@ FORM: Mapping[str, Any] = {
     "separator": "<bos>",
     "end": "<end>",
     "between": "<act>",
-    "observations": False,
-    "max_length": 640,
-    "max_answer": 160,
+    "max_length": 760,
+    "max_answer": 320,
+    "cut": "left",
 }
-"""In the tiny model's own words: <bos> game <act> commands of one <bos> game <act> commands of the other <end>."""
+"""In the tiny model's own words: <bos> game <act> one episode <bos> game <act> another <end>; its last turns are kept."""
 PLAYED: Mapping[str, Any] = {
     "env": "alfworld",
     "env_settings": {"data": "generated"},
@@ -70,10 +70,12 @@ LEARNING: Mapping[str, Any] = {
     "save_trajectories": False,
 }
 NO_VALIDATION: Mapping[str, Any] = {"num_tasks": 0}
-STAGES = (115, 230, 460)
+STAGES = (20, 60, 180)
 """Steps of imitation after which a policy joins the pool."""
-WEAK = "imitation-230"
-"""The policy that learns from the discriminator."""
+GAMES = 200
+"""Games of training: the pool's episodes of them are what is learned from and compared with."""
+LEARNER, MODEL = "packaged", "reinforced"
+"""The policy that learns from the discriminator, and the one whose episodes it is compared with."""
 JUDGED = "valid_unseen"
 UNMET = 7
 """Panel of the games that are judged on, which nothing learns from."""
@@ -141,10 +143,10 @@ def pool_of(study: Study) -> dict[str, Path]:
     return found | {"packaged": Path("tiny"), "reinforced": next(reinforced.glob("checkpoints/step-*"))}
 
 
-def games(split: str) -> dict[str, Any]:
+def games(split: str, study: Study) -> dict[str, Any]:
     """How a split is played: other games than those of training where it is for judging."""
-    settings = PLAYED["env_settings"] | ({} if split == "train" else {"panel": UNMET})
-    return {**PLAYED, "env_settings": settings}
+    own = {"num_train": study.some(GAMES, 40)} if split == "train" else {"panel": UNMET}
+    return {**PLAYED, "env_settings": PLAYED["env_settings"] | own}
 
 
 def answers(study: Study, pool: Mapping[str, Path], split: str, num: int, repeats: int) -> dict[str, list[Trajectory]]:
@@ -152,7 +154,7 @@ def answers(study: Study, pool: Mapping[str, Path], split: str, num: int, repeat
 
     def play(folder: Path) -> list[Trajectory]:
         played = agentrl.evaluate(
-            games(split), policy=str(folder), split=split, episodes=num, repeats=repeats, seed=study.seed
+            games(split, study), policy=str(folder), split=split, episodes=num, repeats=repeats, seed=study.seed
         )
         return list(played.trajectories)
 
@@ -238,21 +240,23 @@ def share(of_task: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 def success(policy: Path, study: Study) -> dict[str, float]:
     """Of a policy on the games that nothing has met."""
-    tally = agentrl.evaluate(games(JUDGED), policy=str(policy), split=JUDGED, seed=study.seed).all
+    tally = agentrl.evaluate(games(JUDGED, study), policy=str(policy), split=JUDGED, seed=study.seed).all
     low, high = wilson_interval(tally.successes, tally.episodes)
     return {"success": tally.success, "low": low, "high": high, "episodes": tally.episodes}
 
 
 def taught(study: Study, name: str, policy: Path, reward: str) -> Path:
-    """The weak policy after GRPO on a reward; empty: the world's own."""
+    """The learner after GRPO on a reward; empty: the world's own."""
     run = study.train(
         name,
         algo="grpo",
+        env_settings=games("train", study)["env_settings"],
         model={"name": str(policy)},
         rollout=GROUPS,
-        trainer=LEARNING | {"steps": study.some(25), "lr": 1e-3},
+        trainer=LEARNING | {"steps": study.some(30), "lr": 2e-3},
         validation=NO_VALIDATION,
         reward=reward,
+        reward_settings={"references": str(study.out / f"answers/train-{MODEL}.jsonl.gz")} if reward else {},
     )
     return next(run.glob("checkpoints/step-*"))
 
@@ -276,7 +280,7 @@ def main() -> int:
 
     pool = pool_of(study)
     lap("pool")
-    train = answers(study, pool, "train", study.some(200, 40), 3)
+    train = answers(study, pool, "train", study.some(GAMES, 40), 3)
     held = answers(study, pool, JUDGED, study.some(134, 40), 2)
     lap("answers")
     contrasted = [group for seed in range(2) for group in contrasts(train, study.seed + seed)]
@@ -303,9 +307,9 @@ def main() -> int:
         result[name]["nearer in turns"] = share(nearer_in_turns(groups))
     lap("judging the discriminators")
     rewards = {"pre-trained": pre_trained, "tuned": tuned}
-    result["taught"] = {"before": success(pool[WEAK], study)}
+    result["taught"] = {"before": success(pool[LEARNER], study)}
     for name, reward in {**{n: f"model:{run}" for n, run in rewards.items()}, "world": ""}.items():
-        policy = taught(study, f"taught-{name}", pool[WEAK], reward)
+        policy = taught(study, f"taught-{name}", pool[LEARNER], reward)
         logged = last_steps(policy.parents[1], ("reward/proxy", "reward/world", "success", "kl/from_reference"))
         result["taught"][name] = success(policy, study) | {"logged": logged}
     lap("teaching")

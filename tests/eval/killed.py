@@ -4,9 +4,10 @@
     python -m tests.eval.killed --kills 100 --seed 3
 
 A matrix of a scripted policy and one behind a server on this machine is played once undisturbed, then killed so many
-times. Prints one line of JSON: `problems` names what is not as it has to be. Of every end: results and episodes are
-those of the undisturbed one; an episode that was on disk at a kill is there to the bit, its times included, so it was
-not played again; a call whose reply was on record was not made again; what the server sent fits what was accounted for.
+times. Prints one line of JSON: `problems` names what is not as it has to be. Of each end: results, episodes, tables and
+pages are those of the undisturbed one (a page but for its place, its times and what calls that were cut off cost); an
+episode that was on disk at a kill is there to the bit, its times included, so it was not played again; a call whose
+reply was on record was not made again; what the server sent fits what was accounted for.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import select
 import shutil
 import signal
@@ -34,6 +36,12 @@ from tests.chat_server import ChatServer, halving
 from tests.eval.cut_short import episodes, results
 
 CONCURRENCY = 4
+PAGES = ("report.html", "report.md", "report.csv", "episodes.csv")
+TOLD_OF_KILLS = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+0000|\b\d+ s\b|, in \d+ starts"
+    r"|Paid in all[^.]*\.\d+ USD\.( Calls without a reply: [^.]*\.)?"
+)
+"""What a page says of when and in how many starts it was made, and what was paid for calls that were cut off."""
 PRICES = "date: 2026-01-02\ncurrency: USD\nmodels:\n  fake: {input: 1000, cached: 500, output: 2000}\n"
 
 
@@ -133,6 +141,12 @@ def replied(out: Path) -> Counter[str]:
     return found
 
 
+def pages(out: Path) -> dict[str, str]:
+    """Name -> text of each page and table, without its place and what it tells of kills."""
+    found = (path for name in PAGES for path in sorted(out.rglob(name)))
+    return {str(path.relative_to(out)): TOLD_OF_KILLS.sub("", path.read_text().replace(str(out), "")) for path in found}
+
+
 class Trial:
     """One evaluation, killed or not, and what is wrong with it."""
 
@@ -177,6 +191,11 @@ class Trial:
                 self.problems.append(f"{folder.name}: other episodes")
             if (own / "played.jsonl").exists():
                 self.problems.append(f"{folder.name}: played.jsonl is left")
+        own, undisturbed = pages(self.out), pages(whole.out)
+        if own.keys() != undisturbed.keys() or not own:
+            self.problems.append(f"other pages: {sorted(own.keys() ^ undisturbed.keys())}")
+        else:
+            self.problems += [f"{name}: another page" for name in own if own[name] != undisturbed[name]]
         sent, account = self.sent(), json.loads((self.out / "spending-served.json").read_text())
         counts = account["counts"]
         if counts["calls"] != counts["replies"] + sum(counts["failed"].values()):
@@ -209,13 +228,13 @@ def killed(folder: Path, kills: int, seed: int, tasks: int) -> dict[str, Any]:
     os.close(told)
     try:
         file = matrix(folder, os.read(read, 200).decode(), tasks)
-        whole = Trial(folder / "whole", file, log)
+        whole = Trial(folder / "whole" / "evaluation", file, log)
         begun = time.monotonic()
         assert whole.go(600), "the undisturbed evaluation did not end"
         longest = time.monotonic() - begun
         replies = whole.sent()
         rng, done, ends, problems, moments = random.Random(seed), 0, 0, [], []
-        trial = Trial(folder / "killed", file, log)
+        trial = Trial(folder / "killed" / "evaluation", file, log)
         while done < kills or ends == 0:
             wait = rng.uniform(0, longest) if done < kills else 600
             if not trial.go(wait):
@@ -226,7 +245,7 @@ def killed(folder: Path, kills: int, seed: int, tasks: int) -> dict[str, Any]:
             trial.check(whole, replies)
             problems += trial.problems
             shutil.rmtree(trial.out)
-            trial = Trial(folder / "killed", file, log)
+            trial = Trial(folder / "killed" / "evaluation", file, log)
         return {"kills": done, "ends": ends, "seconds": round(longest, 2), "moments": moments, "problems": problems}
     finally:
         os.kill(server, signal.SIGKILL)
