@@ -300,15 +300,16 @@ def python_config(
     base = to_mapping(config) if isinstance(config, RunConfig) else dict(config or {})
     if world is not None and "env" not in flags:
         base["env"] = getattr(world, "__name__", type(world).__name__).rpartition(".")[2]  # names the run directory
-    return resolve_layers(base, flag_layer(flags), policy_layer(policy))
+    return resolve_layers(base, flag_layer(flags), policy_layer(policy), scripted=is_scripted(policy))
 
 
-def resolve_layers(*layers: Mapping[str, Any]) -> RunConfig:
+def resolve_layers(*layers: Mapping[str, Any], scripted: bool = False) -> RunConfig:
     """The configuration: default < the model's own < layers, later ones win.
 
     A run directory as the model's name stands for its best checkpoint. The model's own: `agentrl.json` beside its
     weights; of a checkpoint in a run directory also the run's world, memory and format. Where no layer names a world,
     `data` do: a run's data its world, rows of preferences that of their prompts.
+    scripted: no model plays; the world is as it is by itself, not as the model wants it.
     Raises ConfigError, DataError, RunDirectoryError.
     """
     asked = resolve(*layers)
@@ -326,6 +327,8 @@ def resolve_layers(*layers: Mapping[str, Any]) -> RunConfig:
         trained = {name: value for name, value in trained.items() if name not in ("env", "env_settings")}
     env = asked.env if given else logged.get("env", trained.get("env", asked.env))
     own = merge(model_defaults(asked.model.name, env), trained)
+    if scripted:
+        own.pop("env_settings", None)
     return resolve({key: own[key] for key in own if key == "rollout" or key not in logged}, logged, *layers)
 
 
@@ -493,3 +496,8 @@ def policy_layer(policy: Any) -> dict[str, Any]:
     if isinstance(policy, (str, os.PathLike)) and (is_model(os.fspath(policy)) or str(policy).startswith("api:")):
         return {"model": {"name": os.fspath(policy)}}
     return {}
+
+
+def is_scripted(policy: Any) -> bool:
+    """Is a policy given that is no model: `random`, `expert`, one of the user's."""
+    return policy is not None and not policy_layer(policy)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agentrl.api import policy_layer, resolve_layers
+from agentrl.api import is_scripted, policy_layer, resolve_layers
 from agentrl.config import RunConfig
 from agentrl.display import Display
 from agentrl.errors import AgentRLError, ConfigError
@@ -229,7 +229,7 @@ def _config(
         *over,
     ]
     try:
-        config = resolve_layers(*layers)
+        config = resolve_layers(*layers, scripted=is_scripted(model.policy))
         for kind, entry in (("memory", memory), ("format", format)):
             if entry is not None:
                 config = _exchanged(config, kind, getattr(entry, kind), entry.settings)

@@ -87,7 +87,7 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
 
 def configuration(args: argparse.Namespace) -> "tuple[RunConfig, str]":
     """The run's settings, and the policy's word; a model's own settings are a layer of them."""
-    from agentrl.api import policy_layer, resolve_layers
+    from agentrl.api import is_scripted, policy_layer, resolve_layers
 
     layers: list[dict[str, Any]] = settings_layers(args, SETTING_FLAGS)
     layers.append(policy_layer(args.policy))
@@ -95,7 +95,7 @@ def configuration(args: argparse.Namespace) -> "tuple[RunConfig, str]":
         layers.append({"api": {"replay": args.replay}})
     if args.temperature is not None:
         layers.append({"rollout": {"temperature": args.temperature}})
-    return resolve_layers(*layers), args.policy
+    return resolve_layers(*layers, scripted=is_scripted(args.policy)), args.policy
 
 
 def run(args: argparse.Namespace) -> int:

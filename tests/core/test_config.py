@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agentrl.api import flag_layer, resolve_layers, set_layer
+from agentrl.api import flag_layer, python_config, resolve_layers, set_layer
 from agentrl.cli.reference import settings_reference
 from agentrl.config import ModelConfig, RolloutConfig, RunConfig, TrainerConfig, ValidationConfig, resolve
 from agentrl.errors import ConfigError, DataError, RunDirectoryError
@@ -26,6 +26,17 @@ def test_later_layers_win(tmp_path):
     assert config.format == "action", "the model's own, over the default"
     assert config.memory == "full", "the file, over the model's own"
     assert config.rollout.group_size == 5 and config.rollout.max_turns == 7 and config.seed == 9
+
+
+@pytest.mark.parametrize("policy", ["random", "expert", "mine:Policy"])
+def test_a_policy_that_is_no_model_meets_the_world_as_it_is_by_itself(tmp_path, policy):
+    name = model(tmp_path, {"env_settings": {"admissible": False}, "rollout": {"max_turns": 7}})
+    asked = {"env": "textworld", "model": name}
+    config = python_config({}, None, asked, policy)
+    assert config.env_settings == {} and config.rollout.max_turns == 7, "as long as the model's, to be comparable"
+    assert python_config({}, None, asked).env_settings == {"admissible": False}
+    assert python_config({}, None, asked, name).env_settings == {"admissible": False}
+    assert python_config({"env_settings": {"levels": [1]}}, None, asked, policy).env_settings == {"levels": [1]}
 
 
 def test_a_model_may_say_how_it_is_spoken_to_and_nothing_else(tmp_path):

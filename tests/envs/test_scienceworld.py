@@ -281,6 +281,12 @@ def test_a_tiny_model_knows_every_word_of_the_short_tasks():
             assert tokenizer.decode(tokenizer(command, add_special_tokens=False).input_ids) == command
 
 
+def test_a_random_policy_needs_no_setting_though_the_tiny_model_wants_no_list_of_commands():
+    played = agentrl.evaluate({"rollout": {"max_turns": 2}}, env="scienceworld", policy="random", episodes=1)
+    (episode,) = played.trajectories
+    assert episode.failure is None and all(turn.valid for turn in episode.turns) and episode.turns
+
+
 def test_a_tiny_model_is_trained_on_it_by_imitation_and_by_reinforcement(tmp_path):
     quiet = {"admissible": "none", "tasks": ["lifespan-longest-lived"], "num_train": 1, "num_valid": 1}
     rollout = {"tasks_per_step": 1, "group_size": 2, "max_turns": 3, "max_context": 700, "max_new_tokens": 6}
