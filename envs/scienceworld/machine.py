@@ -24,7 +24,6 @@ from agentrl.errors import MissingDependency, WorldFailure
 INSTALL = "sudo apt-get install -y --no-install-recommends default-jre-headless"
 FLAGS = (
     "-XX:+UseSerialGC",  # no threads for it, and half the memory
-    "-XX:TieredStopAtLevel=1",
     "-XX:+UnlockExperimentalVMOptions",
     "-XX:hashCode=2",  # one address for all: sets keep the order in which things came
     "-XX:+ExitOnOutOfMemoryError",
