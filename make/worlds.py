@@ -22,11 +22,13 @@ import agentrl
 from agentrl.eval.statistics import bootstrap_interval, paired_difference_interval
 
 PANELS: Mapping[str, tuple[str, int, int]] = {
-    "textworld": ("test", 100, 30),
-    "scienceworld": ("test", 396, 12),
+    "textworld": ("test", 300, 16),
+    "scienceworld": ("test", 396, 16),
     "rlvr": ("test", 200, 1),
 }
 """World -> its split, how many tasks of it, and the turns of an episode, as the tiny models have them."""
+SETTINGS: Mapping[str, Mapping[str, Any]] = {"textworld": {"panel": 0, "num_valid": 300}}
+"""World -> its settings where they are not the defaults."""
 LONGEST = 100
 """Turns of the expert, whose paths are those of the package."""
 COST_EPISODES = 48
@@ -46,7 +48,8 @@ def arguments() -> argparse.Namespace:
 def judged(world: str, policy: str, seed: int) -> list[Any]:
     """The trajectories of a policy on a world's panel, in the order of its tasks."""
     split, num, turns = PANELS[world]
-    config = {"rollout": {"max_turns": LONGEST if policy == "expert" else turns}}
+    rollout = {"max_turns": LONGEST if policy == "expert" else turns}
+    config = {"env_settings": dict(SETTINGS.get(world, {})), "rollout": rollout}
     return list(agentrl.evaluate(config, env=world, policy=policy, split=split, episodes=num, seed=seed).trajectories)
 
 
