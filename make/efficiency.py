@@ -65,7 +65,7 @@ IMITATION: Mapping[str, Any] = {
 REINFORCEMENT: Mapping[str, Any] = {
     "rollout": PLAYED["rollout"] | {"tasks_per_step": 8, "group_size": 8},
     "trainer": {
-        "lr": 2e-3,
+        "lr": 1e-3,
         "betas": [0.9, 0.95],
         "warmup_steps": 3,
         "schedule": "linear",
