@@ -4,9 +4,9 @@
 
 A pool of tiny policies at different stages of training plays generated games of ALFWorld. A discriminator learns from
 their episodes which two are of one policy (`polar`, pre-training), is judged on games that neither it nor the pool has
-met, is tuned by preferences (`polar`, fine-tuning; with and without the pre-training), and becomes the reward of the packaged
-policy: what it compares with is what the best policy of the pool did in that game. What is finished is not done again:
-a second call goes on. `--scale 0.1` does a tenth of everything, to try it.
+met, is tuned by preferences (`polar`, fine-tuning; with and without the pre-training), and becomes the reward of the
+packaged policy: what it compares with is what the best policy of the pool did in that game. What is finished is not
+done again: a second call goes on. `--scale 0.1` does a tenth of everything, to try it.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import yaml
 
 import agentrl
 from agentrl.display import Display, Silent
-from agentrl.eval.statistics import bootstrap_interval, wilson_interval
+from agentrl.eval.statistics import bootstrap_interval, paired_difference_interval, wilson_interval
 from agentrl.models.polar_form import PolarWriter
 from agentrl.models.reward_model import RewardModel, load_reward_model
 from agentrl.records import read_trajectories, write_trajectories
@@ -42,7 +42,7 @@ FORM: Mapping[str, Any] = {
     "max_answer": 320,
     "cut": "left",
 }
-"""In the tiny model's own words: <bos> game <act> one episode <bos> game <act> another <end>; its last turns are kept."""
+"""In the tiny model's own words: <bos> game <act> one episode <bos> game <act> another <end>; the last turns."""
 PLAYED: Mapping[str, Any] = {
     "env": "alfworld",
     "env_settings": {"data": "generated"},
@@ -245,6 +245,22 @@ def success(policy: Path, study: Study) -> dict[str, float]:
     return {"success": tally.success, "low": low, "high": high, "episodes": tally.episodes}
 
 
+def won(policy: Path, study: Study) -> dict[str, list[float]]:
+    """Game -> success of each of a policy's four episodes, on the games that nothing has met."""
+    played = agentrl.evaluate(games(JUDGED, study), policy=str(policy), split=JUDGED, seed=study.seed + 1, repeats=4)
+    found: dict[str, list[float]] = {}
+    for trajectory in played.trajectories:
+        found.setdefault(trajectory.task.id, []).append(float(trajectory.outcome.success))
+    return found
+
+
+def gain(before: Mapping[str, list[float]], after: Mapping[str, list[float]]) -> dict[str, float]:
+    """Success, and what it is more than before, with the 95 % interval over games."""
+    difference, low, high = paired_difference_interval(before, after)
+    flat = [value for own in after.values() for value in own]
+    return {"success": sum(flat) / len(flat), "gain": difference, "low": low, "high": high}
+
+
 def taught(study: Study, name: str, policy: Path, reward: str) -> Path:
     """The learner after GRPO on a reward; empty: the world's own."""
     run = study.train(
@@ -307,11 +323,12 @@ def main() -> int:
         result[name]["nearer in turns"] = share(nearer_in_turns(groups))
     lap("judging the discriminators")
     rewards = {"pre-trained": pre_trained, "tuned": tuned}
-    result["taught"] = {"before": success(pool[LEARNER], study)}
+    before = won(pool[LEARNER], study)
+    result["taught"] = {"before": gain(before, before)}
     for name, reward in {**{n: f"model:{run}" for n, run in rewards.items()}, "world": ""}.items():
         policy = taught(study, f"taught-{name}", pool[LEARNER], reward)
         logged = last_steps(policy.parents[1], ("reward/proxy", "reward/world", "success", "kl/from_reference"))
-        result["taught"][name] = success(policy, study) | {"logged": logged}
+        result["taught"][name] = gain(before, won(policy, study)) | {"logged": logged}
     lap("teaching")
     result["seconds"] = seconds
     write_json(study.out / "result.json", result)
