@@ -78,7 +78,7 @@ def solved(world, config, tasks):
         assert all(result.valid for result in results), task.id
         worth = float(world not in UNJUDGED)
         assert outcome.success == bool(worth), task.id
-        assert outcome.score == worth == sum(result.reward for result in results), task.id
+        assert outcome.score == worth == pytest.approx(sum(result.reward for result in results), abs=1e-9), task.id
     close(env)
 
 
