@@ -22,6 +22,7 @@ if str(ROOT) not in sys.path:  # run as a file, it sees its own folder alone
 import agentrl  # noqa: E402
 from agentrl.demonstrations import as_trajectories  # noqa: E402
 from agentrl.display import Display, Silent  # noqa: E402
+from agentrl.eval.report_measures import values_of_task  # noqa: E402
 from agentrl.eval.statistics import paired_difference_interval  # noqa: E402
 from agentrl.memory.workspace import Workspace  # noqa: E402
 from agentrl.records import write_trajectories  # noqa: E402
@@ -134,11 +135,7 @@ def difference(first: Mapping[str, list[float]], second: Mapping[str, list[float
 
 def by_game(runs: Sequence[Sequence[Trajectory]]) -> dict[str, list[float]]:
     """Game -> success of each seed."""
-    found: dict[str, list[float]] = {}
-    for episodes in runs:
-        for trajectory in episodes:
-            found.setdefault(trajectory.task.id, []).append(float(trajectory.outcome.success))
-    return found
+    return values_of_task((trajectory, float(trajectory.outcome.success)) for run in runs for trajectory in run)
 
 
 def turns_where_both_won(

@@ -23,6 +23,7 @@ import yaml
 
 import agentrl
 from agentrl.display import Display, Silent
+from agentrl.eval.report_measures import values_of_task
 from agentrl.eval.statistics import bootstrap_interval, paired_difference_interval, wilson_interval
 from agentrl.models.polar_form import PolarWriter
 from agentrl.models.reward_model import RewardModel, load_reward_model
@@ -74,8 +75,8 @@ STAGES = (20, 60, 180)
 """Steps of imitation after which a policy joins the pool."""
 GAMES = 200
 """Games of training: the pool's episodes of them are what is learned from and compared with."""
-LEARNER, MODEL = "packaged", "reinforced"
-"""The policy that learns from the discriminator, and the one whose episodes it is compared with."""
+LEARNER, REFERENCES = "packaged", "reinforced"
+"""The policy that learns from the discriminator, and the one whose episodes are its references."""
 JUDGED = "valid_unseen"
 UNMET = 7
 """Panel of the games that are judged on, which nothing learns from."""
@@ -248,10 +249,7 @@ def success(policy: Path, study: Study) -> dict[str, float]:
 def won(policy: Path, study: Study) -> dict[str, list[float]]:
     """Game -> success of each of a policy's four episodes, on the games that nothing has met."""
     played = agentrl.evaluate(games(JUDGED, study), policy=str(policy), split=JUDGED, seed=study.seed + 1, repeats=4)
-    found: dict[str, list[float]] = {}
-    for trajectory in played.trajectories:
-        found.setdefault(trajectory.task.id, []).append(float(trajectory.outcome.success))
-    return found
+    return values_of_task((trajectory, float(trajectory.outcome.success)) for trajectory in played.trajectories)
 
 
 def gain(before: Mapping[str, list[float]], after: Mapping[str, list[float]]) -> dict[str, float]:
@@ -272,7 +270,7 @@ def taught(study: Study, name: str, policy: Path, reward: str) -> Path:
         trainer=LEARNING | {"steps": study.some(30), "lr": 2e-3},
         validation=NO_VALIDATION,
         reward=reward,
-        reward_settings={"references": str(study.out / f"answers/train-{MODEL}.jsonl.gz")} if reward else {},
+        reward_settings={"references": str(study.out / f"answers/train-{REFERENCES}.jsonl.gz")} if reward else {},
     )
     return next(run.glob("checkpoints/step-*"))
 
